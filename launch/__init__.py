@@ -1,0 +1,1 @@
+"""Programs, one verb each: `radnet VERB` is `python launch/VERB.py`."""

@@ -1,0 +1,101 @@
+"""Run state on disk: a folder is a checkpoint only when its manifest is there and every file has the hash it lists.
+
+runs/NAME/step_000500/{engine/, weights/, state.json, manifest.json}: `engine` is DeepSpeed's state for going on,
+`weights` is what other people load (radnet.export), `state.json` is the loop's own.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from radnet import store
+from radnet.engine import Engine
+from radnet.errors import UsageError
+
+
+def save(run: Path, engine: Engine, state: dict, export_weights, *, keep_last: int) -> Path:
+    """Write run/step_NNNNNN in one rename; called by all ranks. Returns its path.
+
+    state: plain JSON values with `step`. export_weights(folder): writes the weights folder; called on rank 0 only.
+    """
+    final = run / f"step_{state['step']:06d}"
+    temporary = final.with_name(final.name + ".tmp")
+    if engine.rank == 0:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    engine.barrier()
+    engine.save(temporary / "engine")
+    engine.barrier()
+    if engine.rank == 0:
+        export_weights(temporary / "weights")
+        (temporary / "state.json").write_text(json.dumps(state | {"world": engine.world}, indent=1))
+        _seal(temporary)
+        shutil.rmtree(final, ignore_errors=True)
+        os.rename(temporary, final)
+        store.sync(run)
+        for old in sorted(run.glob("step_[0-9]*[0-9]"))[:-keep_last]:
+            shutil.rmtree(old)
+    engine.barrier()
+    return final
+
+
+def _seal(folder: Path) -> None:
+    """Hash and fsync every file below folder and write manifest.json last."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    manifest = {str(path.relative_to(folder)): store.sha256(str(path)) for path in files}
+    (folder / "manifest.json").write_text(json.dumps({"files": manifest}, indent=1))
+    for path in [*folder.rglob("*"), folder]:
+        store.sync(path)
+
+
+def problem(folder: Path) -> str | None:
+    """Why a folder is not a valid checkpoint, or None when it is one."""
+    try:
+        files = json.loads((folder / "manifest.json").read_text())["files"]
+    except (OSError, ValueError, KeyError):
+        return "manifest.json is missing or unreadable"
+    for name, digest in files.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if store.sha256(str(folder / name)) != digest:
+            return f"{name} does not have the hash in manifest.json"
+    return None
+
+
+def latest(run: Path) -> Path | None:
+    """The newest valid checkpoint of a run, or None; damaged ones are named on the way and passed over."""
+    for folder in sorted(run.glob("step_[0-9]*[0-9]"), reverse=True):
+        why = problem(folder)
+        if why is None:
+            return folder
+        print(f"radnet: passing over {folder}: {why}", flush=True)
+    return None
+
+
+def restore(folder: Path, engine: Engine) -> dict:
+    """Load a checkpoint into the engine; called by all ranks. Returns the loop's state.
+
+    Raises UsageError when another number of processes saved it.
+    """
+    state = json.loads((folder / "state.json").read_text())
+    if state["world"] != engine.world:
+        raise UsageError(
+            f"{folder} was saved by {state['world']} processes and this job has {engine.world}; "
+            f"start it with {state['world']}, or begin a new run with model.init={folder / 'weights'}"
+        )
+    engine.load(folder / "engine")
+    return state
+
+
+def weights(path: str) -> Path:
+    """The weights folder of a run folder, a checkpoint or a weights folder itself; UsageError when there is none."""
+    folder = Path(path)
+    if (folder / "model.safetensors").is_file():
+        return folder
+    if (folder / "weights").is_dir():
+        return folder / "weights"
+    newest = latest(folder) if folder.is_dir() else None
+    if newest is None:
+        raise UsageError(f"{path!r} is neither a run with a checkpoint nor a folder with model.safetensors")
+    return newest / "weights"

@@ -1,0 +1,212 @@
+"""Files that are whole or absent, local or on any fsspec store, and the index that says a shard set is finished.
+
+A shard set without index.json is not finished; `read_index` refuses it.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from radnet.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+SCHEMA = 1
+TEMPORARY = ".tmp-"  # prefix of files being written; one that is found later was left by a process that died
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """One shard: its name without suffix, number of samples, bytes of the tar, and the hashes of tar and idx."""
+
+    name: str
+    num_samples: int
+    num_bytes: int
+    sha256_tar: str
+    sha256_idx: str
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a finished shard set holds.
+
+    splits: "train", "validation" or "test" → its shards, in order of name. fingerprints: of inventory, config and
+    privacy key. totals: series sharded, excluded and failed, and bytes of all tars.
+    """
+
+    codec: str
+    splits: dict[str, list[ShardInfo]]
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    totals: dict[str, int] = field(default_factory=dict)
+
+
+def _is_local(path: str) -> bool:
+    return "://" not in str(path) or str(path).startswith("file://")
+
+
+def _filesystem(path: str) -> tuple[object, str]:
+    from fsspec.core import url_to_fs
+
+    return url_to_fs(str(path))
+
+
+def join(root: str, name: str) -> str:
+    """`name` inside `root`, for folders and URLs alike."""
+    return f"{str(root).rstrip('/')}/{name}"
+
+
+def exists(path: str) -> bool:
+    """True if the file, folder or object is there."""
+    filesystem, inner = _filesystem(path)
+    return filesystem.exists(inner)
+
+
+def read_bytes(path: str) -> bytes:
+    """The whole file. Raises FileNotFoundError."""
+    filesystem, inner = _filesystem(path)
+    return filesystem.cat_file(inner)
+
+
+def sha256(path: str, block_bytes: int = 1 << 20) -> str:
+    """Hex digest of a file, read in blocks."""
+    filesystem, inner = _filesystem(path)
+    digest = hashlib.sha256()
+    with filesystem.open(inner, "rb") as file:
+        while block := file.read(block_bytes):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def writing(path: str, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """A binary file that appears at `path` whole when the block ends, and not at all if the block raises.
+
+    Local: temporary file in the same folder, fsync, rename, fsync of the folder. Remote: temporary file here, then one
+    put (an object is invisible before the put completes). mode: permission bits of a local file.
+    """
+    if _is_local(path):
+        target = Path(str(path).removeprefix("file://"))
+        with _temporary(target.parent, target.name) as file:
+            yield file
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+            os.replace(file.name, target)
+        sync(target.parent)
+        return
+    with _temporary(Path(tempfile.gettempdir()), Path(str(path)).name) as file:
+        yield file
+        file.flush()
+        filesystem, inner = _filesystem(path)
+        filesystem.put_file(file.name, inner)
+
+
+@contextmanager
+def _temporary(folder: Path, name: str) -> Iterator[BinaryIO]:
+    handle, temporary = tempfile.mkstemp(prefix=f"{TEMPORARY}{name}-", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            # os.fdopen names a file by its number; the path is what rename and put need.
+            yield _Named(file, temporary)
+    finally:
+        with suppress(FileNotFoundError):  # renamed: nothing to clear away
+            os.unlink(temporary)
+
+
+class _Named:
+    """A binary file that knows its path."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self.name = name
+        self.write, self.flush, self.fileno, self.tell = file.write, file.flush, file.fileno, file.tell
+
+
+def sync(path: Path) -> None:
+    """fsync a local file, or a folder: after a rename it is the folder that must reach the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: str, content: bytes, mode: int = 0o644) -> None:
+    """Write a file whole or not at all (see `writing`)."""
+    with writing(path, mode) as file:
+        file.write(content)
+
+
+def write_index(root: str, index: Index) -> None:
+    """Write index.json, the mark of a finished shard set: call it last."""
+    from radnet import __version__
+
+    splits = {
+        split: {
+            "num_samples": sum(shard.num_samples for shard in shards),
+            "shards": [asdict(shard) for shard in shards],
+        }
+        for split, shards in index.splits.items()
+    }
+    content = {
+        "schema": SCHEMA,
+        "radnet": __version__,
+        "codec": index.codec,
+        "splits": splits,
+        "fingerprints": index.fingerprints,
+        "totals": index.totals,
+    }
+    write_atomic(join(root, "index.json"), (json.dumps(content, indent=1) + "\n").encode())
+
+
+def read_index(root: str) -> Index:
+    """Read index.json of a shard set (folder or URL).
+
+    Raises UsageError in one line where there is none (the set is not finished), where it is damaged, or where its
+    schema is another.
+    """
+    try:
+        content = json.loads(read_bytes(join(root, "index.json")))
+        schema = content["schema"]
+    except FileNotFoundError:
+        raise UsageError(
+            f"{root} has no index.json: it is not a finished shard set; run `radnet shard CONFIG` (again) to finish it"
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise UsageError(
+            f"{join(root, 'index.json')} is damaged; delete it and run `radnet shard CONFIG` again"
+        ) from None
+    if schema != SCHEMA:
+        raise UsageError(
+            f"{join(root, 'index.json')} has schema {schema}, this radnet reads {SCHEMA}; "
+            "run `radnet shard CONFIG` into a new folder"
+        )
+    try:
+        splits = {name: [ShardInfo(**shard) for shard in split["shards"]] for name, split in content["splits"].items()}
+        return Index(content["codec"], splits, content["fingerprints"], content["totals"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{join(root, 'index.json')} is damaged ({error}); delete it and run `radnet shard CONFIG` again"
+        ) from None
+
+
+def read_labels(root: str) -> "pyarrow.Table":
+    """labels.parquet of a shard set: one row per sample. Raises UsageError where it is missing or damaged."""
+    import pyarrow
+    import pyarrow.parquet
+
+    path = join(root, "labels.parquet")
+    try:
+        return pyarrow.parquet.read_table(pyarrow.BufferReader(read_bytes(path)))
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist; run `radnet shard CONFIG` to finish the shard set") from None
+    except pyarrow.ArrowInvalid as error:
+        raise UsageError(
+            f"{path} is damaged ({' '.join(str(error).split())}); run `radnet shard CONFIG` again"
+        ) from None

@@ -1,0 +1,207 @@
+"""The only door to Ray: a local one on this machine, or a cluster's.
+
+Paths and counts travel between processes, never pixels. A worker that dies (a decoder that segfaults, the machine's
+out-of-memory killer) costs one retry; then its items are tried one by one, and those that kill again are named.
+"""
+
+import os
+import secrets
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from radnet.errors import UsageError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+OBJECT_STORE_BYTES = 128 * 2**20  # paths and counts only
+LONGEST_FOLDER = 45  # Ray puts Unix sockets (at most 107 characters) below its folder
+
+
+@contextmanager
+def session(num_workers: int, address: str) -> Iterator[int]:
+    """Ray, for as long as the block lasts; yields the number of workers. A Ray that runs already is used and left.
+
+    num_workers: 0 = every core. address: a cluster's; empty = RAY_ADDRESS (set inside a submitted job), else a Ray of
+    this machine's own, guarded by a token. Raises UsageError where the cluster cannot be reached.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield num_workers or int(ray.cluster_resources().get("CPU", 1))
+        return
+    address = address or os.environ.get("RAY_ADDRESS", "")
+    cores = num_workers or len(os.sched_getaffinity(0))
+    # There is a worker for every core, so none may start a thread for every core.
+    options: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+        "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}},
+    }
+    if address:
+        try:
+            _knock(address)
+            ray.init(address=address, **options)
+        except (OSError, RuntimeError, ray.exceptions.RayError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UsageError(f"no Ray cluster at {address!r}: {reason}") from None
+        cores = num_workers or int(ray.cluster_resources().get("CPU", 1))
+    else:
+        _guard()
+        ray.init(
+            num_cpus=cores,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=_folder(),
+            **options,
+        )
+    try:
+        yield cores
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError soon where nobody listens; Ray itself tries for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
+def _guard() -> None:
+    """Give a local Ray a token of its own; left alone, Ray writes one into the home folder, readable by all."""
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def _folder() -> str | None:
+    """A folder short enough for Ray's sockets; None = Ray's own choice."""
+    chosen = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    return None if len(chosen) <= LONGEST_FOLDER else "/tmp/ray"
+
+
+@dataclass(frozen=True)
+class Task(Generic[Item]):
+    """Some items that one worker handles together; name is for messages."""
+
+    name: str
+    items: Sequence[Item]
+
+
+class _Worker:
+    """The process that does the work; it outlives a task, so that libraries are imported once."""
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
+
+
+def run(
+    tasks: Iterable[Task[Item]],
+    handle: Callable[[Task[Item], frozenset[int]], Result],
+    probe: Callable[[Task[Item], int], object],
+    num_workers: int,
+) -> Iterator[Result]:
+    """Handle tasks in `num_workers` processes, at most one task in flight for each; yields results as they come.
+
+    handle(task, killers) → small picklable result; killers are positions of items that kill their worker and must not
+    be touched. probe(task, position) does what is dangerous about one item and nothing else. Both are module-level
+    functions. An exception of handle is raised here. Raises UsageError for a task that kills its worker though none of
+    its items does alone.
+    """
+    import ray
+
+    dead = (ray.exceptions.WorkerCrashedError, ray.exceptions.ActorDiedError, ray.exceptions.OutOfMemoryError)
+    actor_class = ray.remote(_Worker).options(num_cpus=1, max_restarts=0, max_task_retries=0)
+    waiting = deque()
+    fresh = iter(tasks)
+    running: dict[Any, tuple[Any, Task[Item], frozenset[int], int]] = {}
+    idle = [actor_class.remote() for _ in range(num_workers)]
+    while True:
+        while idle:
+            entry = waiting.popleft() if waiting else next(((task, frozenset(), 0) for task in fresh), None)
+            if entry is None:
+                break
+            task, killers, deaths = entry
+            actor = idle.pop()
+            running[actor.call.remote(handle, task, killers)] = (actor, task, killers, deaths)
+        if not running:
+            return
+        for reference in ray.wait(list(running))[0]:
+            actor, task, killers, deaths = running.pop(reference)
+            try:
+                result = ray.get(reference)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from error  # the worker's own exception, with its errno
+            except dead:
+                # The dead worker's core is free for one new worker, no more: a second would wait for ever.
+                actor = actor_class.remote()
+                if deaths:
+                    actor, killers = _find_killers(actor, task, killers, actor_class.remote, probe, dead)
+                waiting.append((task, killers, 1 - deaths))
+                idle.append(actor)
+            else:
+                idle.append(actor)
+                yield result
+
+
+def _find_killers(
+    actor: Any,
+    task: Task[Item],
+    known: frozenset[int],
+    new_actor: Callable[[], Any],
+    probe: Callable[[Task[Item], int], object],
+    dead: tuple[type[Exception], ...],
+) -> tuple[Any, frozenset[int]]:
+    """Try the items of a task one by one; returns a live worker and the positions that kill one."""
+    import ray
+
+    killers = set(known)
+    for position in sorted(set(range(len(task.items))) - known):
+        try:
+            ray.get(actor.call.remote(probe, task, position))
+        except dead:
+            killers.add(position)
+            actor = new_actor()
+    if killers == known:
+        raise UsageError(
+            f"{task.name} kills its worker though none of its series does alone; lower num_workers and run again"
+        )
+    return actor, frozenset(killers)
+
+
+def run_tasks(
+    function: Callable[[Item], Result],
+    chunks: Iterable[Sequence[Item]],
+    crashed: Result,
+    num_workers: int,
+    progress: Callable[[int], None],
+) -> list[Result]:
+    """function(item) for every item of every chunk, in order; `crashed` for an item that kills its worker.
+
+    function: module-level; its results are small and picklable. progress(number of items done) after each chunk.
+    """
+    tasks = [_Chunk(str(number), chunk, number, function, crashed) for number, chunk in enumerate(chunks)]
+    done: dict[int, list[Result]] = {}
+    for number, results in run(tasks, _handle_chunk, _probe_chunk, num_workers):
+        done[number] = results
+        progress(len(results))
+    return [result for number in sorted(done) for result in done[number]]
+
+
+@dataclass(frozen=True)
+class _Chunk(Task):
+    number: int
+    function: Callable[[Any], Any]
+    crashed: Any
+
+
+def _handle_chunk(chunk: _Chunk, killers: frozenset[int]) -> tuple[int, list[Any]]:
+    results = [chunk.crashed if at in killers else chunk.function(item) for at, item in enumerate(chunk.items)]
+    return chunk.number, results
+
+
+def _probe_chunk(chunk: _Chunk, position: int) -> None:
+    chunk.function(chunk.items[position])

@@ -1,0 +1,100 @@
+"""What `radnet shard` is told: which archives, where to, how cut and how stored."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from radnet.config import group, option
+from radnet.errors import UsageError
+from radnet.shards.codec import SUFFIX
+
+KINDS = ("dicom", "nifti")
+
+
+@dataclass
+class SourceConfig:
+    path: str = option("", "folder that is searched recursively")
+    kind: str = option("dicom", "dicom, or nifti (image and mask pairs in LiTS, MSD or nnU-Net layout)")
+    collection: str = option("", "name of the collection, kept in every table")
+    licence: str = option("", "licence of the collection, written to ATTRIBUTION")
+
+
+@dataclass
+class SplitsConfig:
+    train: float = option(0.8, "fraction of patients")
+    validation: float = option(0.1, "fraction of patients")
+    test: float = option(0.1, "fraction of patients")
+
+
+@dataclass
+class PrivacyConfig:
+    key: str = option(
+        "~/.config/radnet/privacy.key",
+        "file of the key that hashes names, created on first use; public = a published key, for phantom archives only",
+    )
+
+
+@dataclass
+class ShardConfig:
+    """One shard set."""
+
+    out: str = option("", "folder of the shard set; run again to resume")
+    sources: list[SourceConfig] = option([], "list of {path, kind, collection, licence}")
+    codec: str = option("htj2k", "htj2k (lossless, about a quarter of the bytes) or npy (uncompressed)")
+    splits: SplitsConfig = group(SplitsConfig)
+    shard_bytes: int = option(512_000_000, "a shard is full at this many bytes of uncompressed voxels")
+    min_slices: int = option(16, "series with fewer slices are excluded")
+    max_voxels: int = option(1_000_000_000, "series that declare more voxels fail")
+    max_spacing_mm: float = option(15.0, "series whose slices lie further apart are excluded")
+    finest_mm: list[float] | None = option(
+        None, "finest spacing kept along D,H,W; finer axes are averaged; null = native"
+    )
+    keep_free_text: bool = option(False, "keep SeriesDescription and the like in the tables")
+    privacy: PrivacyConfig = group(PrivacyConfig)
+    num_workers: int = option(0, "processes that read and write at once; 0 = all cores")
+    address: str = option("", "Ray cluster to use (auto, or host:port); empty = RAY_ADDRESS, else this machine")
+
+
+def check(config: ShardConfig) -> None:
+    """Raise UsageError in one line for values that make no shard set."""
+    if not config.out:
+        raise UsageError("out is empty; say where the shard set goes, for example out=data/shards")
+    if "://" in config.out:
+        raise UsageError(
+            f"out is {config.out!r}; write to a local or shared folder, then copy the finished set to the store"
+        )
+    if not config.sources:
+        raise UsageError("sources is empty; give at least one {path: FOLDER} in the config")
+    for source in config.sources:
+        if source.kind not in KINDS:
+            raise UsageError(f"source {source.path!r} has kind {source.kind!r}, expected one of {', '.join(KINDS)}")
+    if config.codec not in SUFFIX:
+        raise UsageError(f"codec is {config.codec!r}, expected one of {', '.join(SUFFIX)}")
+    fractions = list(asdict(config.splits).values())
+    # 0.7 + 0.2 + 0.1 is not 1 in floating point, hence the tolerance.
+    if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise UsageError(f"splits are {fractions}, expected three fractions that add up to 1")
+    if min(config.shard_bytes, config.min_slices, config.max_voxels) < 1 or config.max_spacing_mm <= 0:
+        raise UsageError("shard_bytes, min_slices, max_voxels and max_spacing_mm must be positive")
+    if config.num_workers < 0:
+        raise UsageError(f"num_workers is {config.num_workers}, expected 0 (all cores) or more")
+    if config.finest_mm is not None and (len(config.finest_mm) != 3 or min(config.finest_mm) < 0):
+        raise UsageError(f"finest_mm is {config.finest_mm}, expected three distances D,H,W in mm, or null")
+
+
+def settings(config: ShardConfig) -> dict[str, Any]:
+    """The values that decide what is in the shards: a change of one of them makes another shard set."""
+    values = asdict(config)
+    for elsewhere in ("out", "num_workers", "address", "privacy"):
+        del values[elsewhere]
+    # Moving the archive to another disk changes no byte of the shards.
+    values["sources"] = [
+        {key: source[key] for key in ("kind", "collection", "licence")} for source in values["sources"]
+    ]
+    return values
+
+
+def fingerprint(value: Any) -> str:
+    """Hex digest of anything JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

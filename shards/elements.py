@@ -1,0 +1,111 @@
+"""Raw DICOM bytes into Python values and uncompressed pixels, without trusting them."""
+
+import re
+import struct
+from typing import Any
+
+import numpy as np
+
+from radnet.shards.ledger import Code, SeriesError
+from radnet.shards.record import FileRecord
+
+IMPLICIT = "1.2.840.10008.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+NATIVE_SYNTAXES = (IMPLICIT, EXPLICIT, BIG_ENDIAN)
+_BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
+_MAX_VALUES = 16
+_J2K_START = b"\xff\x4f\xff\x51"
+_NOT_A_NUMBER = [float("nan")]
+
+
+def text(value: Any) -> str:
+    """The text of an element's raw value, backslash between values; "" for None.
+
+    UTF-8 where it is valid, else Latin-1: enough to find the Western words that labels look for in any character set.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError:
+            value = value.decode("latin-1")
+    elif not isinstance(value, str) and hasattr(value, "__iter__"):
+        value = "\\".join(map(str, value))
+    return str(value).strip(" \0\t\r\n")
+
+
+def numbers(value: Any, vr: str, is_little_endian: bool) -> list[float | int]:
+    """The numbers of an element's raw value, at most 16; empty where it has none, [nan] where one cannot be read."""
+    code = _BINARY.get(vr[:2])
+    if isinstance(value, bytes) and code:
+        count = min(len(value) // struct.calcsize(code), _MAX_VALUES)
+        form = struct.Struct(("<" if is_little_endian else ">") + code * count)
+        return list(form.unpack_from(value)) if count else []
+    parts = text(value).split("\\")[:_MAX_VALUES]
+    if parts == [""]:
+        return []
+    try:
+        found = [float(part) for part in parts]
+    except ValueError:
+        return list(_NOT_A_NUMBER)
+    is_whole = all(re.fullmatch(r"\s*[+-]?\d{1,15}\s*", part) for part in parts)
+    return [int(number) for number in found] if is_whole else found
+
+
+def codestream_shape(frame: bytes) -> tuple[int, int] | None:
+    """Rows and columns that a JPEG 2000, JPEG or JPEG-LS frame declares; None where it declares none.
+
+    Decoders allocate what the codestream asks for, so it is compared with the header first.
+    """
+    start = frame.find(_J2K_START, 0, 4096)
+    if start >= 0 and len(frame) >= start + 24:
+        x_size, y_size, x_offset, y_offset = struct.unpack_from(">4I", frame, start + 8)
+        return y_size - y_offset, x_size - x_offset
+    at = 2
+    while frame[:2] == b"\xff\xd8" and at + 9 <= len(frame) and frame[at] == 0xFF:
+        marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4], "big")
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            return struct.unpack_from(">2H", frame, at + 5)
+        at += 2 + length
+    return None
+
+
+def is_cut(frame: bytes) -> bool:
+    """True where a JPEG-family frame lacks its end marker: decoders fill the rest with grey and say nothing."""
+    return codestream_shape(frame) is not None and b"\xff\xd9" not in frame[-16:]
+
+
+def pixel_header_bytes(record: FileRecord) -> int:
+    """Bytes before the first pixel of the pixel element: tag and length, and in explicit syntaxes the VR."""
+    return 8 if record.transfer_syntax == IMPLICIT else 12
+
+
+def num_pixel_bytes(record: FileRecord) -> int:
+    """Bytes of uncompressed pixels that the header of a file promises."""
+    return record.num_frames * record.rows * record.columns * record.bits_allocated // 8
+
+
+def native_frames(record: FileRecord) -> np.ndarray | None:
+    """[frames,H,W] stored values of uncompressed pixels; None where they are compressed or packed in another way.
+
+    Raises SeriesError(TRUNCATED) where the element or the file ends early.
+    """
+    if record.pixel_offset is None or record.bits_allocated not in (8, 16, 32):
+        return None
+    is_big = record.transfer_syntax == BIG_ENDIAN
+    with open(record.path, "rb") as file:
+        file.seek(record.pixel_offset)
+        head = file.read(pixel_header_bytes(record))
+        length = int.from_bytes(head[-4:], "big" if is_big else "little")
+        is_pixel_data = head[:4] == (b"\x7f\xe0\x00\x10" if is_big else b"\xe0\x7f\x10\x00")
+        if not is_pixel_data or length == 0xFFFFFFFF or (is_big and record.bits_allocated == 8):
+            return None
+        content = file.read(num_pixel_bytes(record))
+    if min(len(content), length) < num_pixel_bytes(record):
+        found = min(len(content), length)
+        raise SeriesError(Code.TRUNCATED, f"{found} of {num_pixel_bytes(record)} bytes of pixels")
+    kind = f"{'>' if is_big else '<'}{'i' if record.is_signed else 'u'}{record.bits_allocated // 8}"
+    frames = np.frombuffer(content, kind).reshape(record.num_frames, record.rows, record.columns)
+    return frames.astype(frames.dtype.newbyteorder("="), copy=False)

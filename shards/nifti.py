@@ -1,0 +1,181 @@
+"""The only door that reads NIfTI: cases of an image and a mask, in the layouts of LiTS, nnU-Net and the Decathlon.
+
+Cases are reoriented to patient axes, because a segmentation network should not have to learn how a volume was stored.
+"""
+
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from radnet.errors import UsageError
+from radnet.shards.ledger import Code, SeriesError
+from radnet.volume import Volume
+
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Image
+
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+# (folder of images, pattern of image, folder of masks, pattern of mask); group 1 names the case
+_LAYOUTS = [
+    (".", r"volume-(\d+)\.nii(?:\.gz)?", ".", r"segmentation-(\d+)\.nii(?:\.gz)?"),
+    ("imagesTr", r"([^.].*)_0000\.nii(?:\.gz)?", "labelsTr", r"([^.].*?)\.nii(?:\.gz)?"),  # nnU-Net: channel 0
+    ("imagesTr", r"([^.].*?)\.nii(?:\.gz)?", "labelsTr", r"([^.].*?)\.nii(?:\.gz)?"),
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image and its mask. name: what the layout calls the case ("12" in LiTS, "liver_12" in the Decathlon)."""
+
+    name: str
+    image: Path
+    mask: Path
+
+
+def list_cases(folder: str | Path) -> list[Case]:
+    """Pair images with masks, sorted by number.
+
+    Layouts: volume-N.nii(.gz) and segmentation-N.nii(.gz); or imagesTr/ and labelsTr/ as in the Medical Segmentation
+    Decathlon, or as in nnU-Net (CASE_0000.nii.gz; further channels are not read).
+
+    Raises UsageError when there is no case, when an image has no mask, or when a case is there twice.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder; expected one with volume-N.nii and segmentation-N.nii")
+    for images_in, image_pattern, masks_in, mask_pattern in _LAYOUTS:
+        images = _by_name(folder / images_in, image_pattern)
+        if not images:
+            continue
+        masks = _by_name(folder / masks_in, mask_pattern)
+        if missing := sorted(images.keys() - masks.keys(), key=_natural):
+            names = ", ".join(images[name].name for name in missing[:3])
+            raise UsageError(
+                f"{len(missing)} images in {folder} have no mask ({names}); add the masks or move the images"
+            )
+        return [Case(name, images[name], masks[name]) for name in sorted(images, key=_natural)]
+    raise UsageError(f"no case in {folder}; expected volume-N.nii and segmentation-N.nii, or imagesTr/ and labelsTr/")
+
+
+def read_case(image: str | Path, mask: str | Path) -> tuple[Volume, np.ndarray]:
+    """Read an image and its mask, reoriented so that D runs to superior, H to posterior and W to left.
+
+    Returns (Volume, mask uint8 [D,H,W]). Geometry comes from the image alone: some published masks carry an identity
+    affine. Voxels are int16 where all are whole numbers that fit, else float32.
+    Raises SeriesError: NO_GEOMETRY (identity or degenerate affine), MIXED_GEOMETRY (mask of another shape or, where it
+    has a real affine, another orientation), TIME_SERIES, COLOUR, BAD_NUMBER, TRUNCATED, UNREADABLE.
+    """
+    image_file, mask_file = _open(image), _open(mask)
+    affine = _affine(image_file)
+    if affine is None:
+        raise SeriesError(Code.NO_GEOMETRY, "the affine of the image is missing, the identity or degenerate")
+    mask_affine = _affine(mask_file)
+    if _shape(image_file) != _shape(mask_file):
+        raise SeriesError(Code.MIXED_GEOMETRY, f"image {_shape(image_file)}, mask {_shape(mask_file)}")
+    if mask_affine is not None and not np.array_equal(_orientation(mask_affine), _orientation(affine)):
+        raise SeriesError(Code.MIXED_GEOMETRY, "image and mask have affines of different orientation")
+    voxels, patient_affine = _reorient(_narrow(_voxels(image_file)), affine)
+    labels, _ = _reorient(_labels(_voxels(mask_file)), affine)
+    spacing_mm = np.linalg.norm(patient_affine[:3, :3], axis=0)
+    direction = patient_affine[:3, :3] / spacing_mm
+    return Volume(voxels, tuple(spacing_mm), tuple(patient_affine[:3, 3]), direction), labels
+
+
+def _by_name(folder: Path, pattern: str) -> dict[str, Path]:
+    """Files whose whole name matches, by case name; LiTS numbers lose leading zeros."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if match := re.fullmatch(pattern, path.name):
+            name = str(int(match[1])) if match[1].isdigit() else match[1]
+            if name in found:
+                raise UsageError(f"{found[name].name} and {path.name} in {folder} are the same case; remove one")
+            found[name] = path
+    return found
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort key under which 2 comes before 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def _open(path: str | Path) -> "Nifti1Image":
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        return nibabel.load(path)
+    except (ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, EOFError, zlib.error, ValueError):
+        raise SeriesError(Code.UNREADABLE, "not a readable NIfTI file") from None
+
+
+def _shape(file: "Nifti1Image") -> tuple[int, ...]:
+    """Shape without the trailing axes of length one that some writers add."""
+    shape = tuple(int(n) for n in file.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or 0 in shape:
+        code = Code.TIME_SERIES if len(shape) > 3 else Code.NO_GEOMETRY
+        raise SeriesError(code, f"the image has shape {shape}, expected three axes")
+    return shape
+
+
+def _affine(file: "Nifti1Image") -> np.ndarray | None:
+    """[4,4] index (i,j,k) → LPS mm, or None where the file says nothing of use about where its voxels lie."""
+    affine = np.asarray(file.affine, dtype=np.float64)
+    coded = int(file.header["qform_code"]) or int(file.header["sform_code"])
+    if not coded or not np.isfinite(affine).all() or np.allclose(affine, np.eye(4)):
+        return None
+    return RAS_TO_LPS @ affine if abs(np.linalg.det(affine[:3, :3])) > 1e-6 else None
+
+
+def _voxels(file: "Nifti1Image") -> np.ndarray:
+    """[I,J,K] with the file's own scaling applied."""
+    if file.get_data_dtype().fields is not None or file.get_data_dtype().kind == "c":
+        raise SeriesError(Code.COLOUR, "voxels are colours or complex numbers")
+    try:
+        voxels = np.asanyarray(file.dataobj).reshape(_shape(file))
+    except (OSError, EOFError, ValueError, zlib.error):
+        raise SeriesError(Code.TRUNCATED, "the file ends before its voxels do") from None
+    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+        raise SeriesError(Code.BAD_NUMBER, "voxels that are not finite numbers")
+    return voxels
+
+
+def _narrow(voxels: np.ndarray) -> np.ndarray:
+    """int16 where nothing is lost, else float32."""
+    limits = np.iinfo(np.int16)
+    fits = voxels.min() >= limits.min and voxels.max() <= limits.max
+    whole = voxels.dtype.kind in "iu" or np.array_equal(voxels, np.rint(voxels))
+    return voxels.astype(np.int16 if fits and whole else np.float32)
+
+
+def _labels(voxels: np.ndarray) -> np.ndarray:
+    """Mask values as uint8."""
+    if voxels.min() < 0 or voxels.max() > 255 or not np.array_equal(voxels, np.rint(voxels)):
+        raise SeriesError(Code.BAD_NUMBER, "the mask holds values other than whole numbers from 0 to 255")
+    return voxels.astype(np.uint8)
+
+
+def _orientation(affine: np.ndarray) -> np.ndarray:
+    """[3,2]: for each array axis the closest world axis and the sign along it."""
+    from nibabel.orientations import io_orientation
+
+    return io_orientation(affine)
+
+
+def _reorient(voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Permute and flip [I,J,K] to D,H,W = ascending z,y,x of LPS; returns (contiguous array, its affine [4,4])."""
+    orientation = _orientation(affine)
+    old_axes = [int(np.flatnonzero(orientation[:, 0] == world)[0]) for world in (2, 1, 0)]
+    new_to_old = np.zeros((4, 4))
+    new_to_old[3, 3] = 1
+    for new, old in enumerate(old_axes):
+        sign = orientation[old, 1]
+        new_to_old[old, new] = sign
+        new_to_old[old, 3] = voxels.shape[old] - 1 if sign < 0 else 0
+    turned = voxels.transpose(old_axes)[tuple(slice(None, None, int(orientation[old, 1])) for old in old_axes)]
+    return np.ascontiguousarray(turned), affine @ new_to_old

@@ -1,0 +1,48 @@
+"""labels.parquet and ATTRIBUTION: what a shard set says about its samples and their sources."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from radnet.shards.inventory.row import Row
+from radnet.shards.ledger import LedgerRow, Status
+from radnet.store import write_atomic
+
+COUNTS = ("position", "num_slices")
+NUMBERS = ("_confidence", "_mm", "_deg")  # endings of columns that hold numbers; the rest is text
+
+
+def write_labels(path: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Write labels.parquet, one row per sample, in order of shard and position; unknown is null.
+
+    Types follow from the names of columns, so that a column that happens to be unknown throughout keeps its type.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    ordered = sorted(rows, key=lambda row: (row["shard"], row["position"]))
+    names = ["key", "split", "shard", "position", "patient_key", "collection", "num_slices", "rules_version", "crc32"]
+    names += [name for name in (ordered[0] if ordered else ()) if name not in names]
+    columns = {name: pyarrow.array([row[name] for row in ordered], _type(name)) for name in names}
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.table(columns), sink)
+    write_atomic(path, sink.getvalue().to_pybytes())
+
+
+def _type(name: str) -> Any:
+    import pyarrow
+
+    if name in COUNTS:
+        return pyarrow.int32()
+    return pyarrow.float64() if name.endswith(NUMBERS) else pyarrow.string()
+
+
+def write_attribution(path: str, ledger: Iterable[LedgerRow], rows: Iterable[Row]) -> None:
+    """Write ATTRIBUTION: each collection whose series were sharded, its licence and the number of series."""
+    sources = {row.series_key: (row.collection or "(no name)", row.licence or "(licence not stated)") for row in rows}
+    counts = Counter(sources[row.series_key] for row in ledger if row.status == Status.SHARDED)
+    lines = ["This shard set holds image series from:", ""]
+    lines += [
+        f"{collection}: {counts[collection, licence]} series, {licence}" for collection, licence in sorted(counts)
+    ]
+    write_atomic(path, ("\n".join(lines) + "\n").encode())

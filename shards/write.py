@@ -1,0 +1,145 @@
+"""One shard on disk: NAME.tar, NAME.idx (DALI v1.2), and NAME.json last, which is what makes the shard exist.
+
+Same input → same bytes: times, owners and modes are fixed and members sorted.
+"""
+
+import hashlib
+import itertools
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from radnet import store
+from radnet.shards.ledger import LedgerRow
+from radnet.store import ShardInfo
+
+TAR_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What goes into a tar for one series. members: suffix → content; label: its row of labels.parquet, without shard,
+    position and crc32, which the writer knows."""
+
+    key: str
+    members: dict[str, bytes]
+    label: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one series: its ledger row, and a sample if it was sharded."""
+
+    ledger: LedgerRow
+    sample: Sample | None
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """NAME.json: everything the tables need to know about a shard, so that a resumed run reads no tar.
+
+    job: fingerprint of the job that built it. A shard all of whose series failed has no tar and num_samples 0.
+    """
+
+    job: str
+    info: ShardInfo
+    labels: list[dict[str, Any]]
+    ledger: list[LedgerRow]
+
+
+class _Hashing:
+    """A file that counts and hashes what is written to it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.digest, self.num_bytes = file, hashlib.sha256(), 0
+
+    def write(self, block: bytes) -> int:
+        self.digest.update(block)
+        self.num_bytes += len(block)
+        return self.file.write(block)
+
+
+def write_shard(stem: str, outcomes: Iterable[Outcome], job: str) -> Sidecar:
+    """Write STEM.tar, STEM.idx and STEM.json, each whole or not at all, the sidecar last.
+
+    stem: path without suffix. outcomes are consumed one at a time, so one sample is in memory. Raises OSError when the
+    disk is full or gone; nothing half-written is left under a final name.
+    """
+    name = Path(stem).name
+    ledger: list[LedgerRow] = []
+    labels: list[dict[str, Any]] = []
+    samples = _samples(outcomes, ledger)
+    first = next(samples, None)
+    info = ShardInfo(name, 0, 0, "", "")
+    if first is not None:
+        samples = itertools.chain([first], samples)
+        del first  # or it would stay in memory to the end
+        with store.writing(stem + ".tar") as file:
+            hashing = _Hashing(file)
+            lines = _write_tar(hashing, samples, labels, name)
+        index = f"v1.2 {len(lines)}\n{''.join(lines)}".encode()
+        store.write_atomic(stem + ".idx", index)
+        info = ShardInfo(
+            name, len(lines), hashing.num_bytes, hashing.digest.hexdigest(), hashlib.sha256(index).hexdigest()
+        )
+    sidecar = Sidecar(job, info, labels, ledger)
+    store.write_atomic(stem + ".json", (json.dumps(asdict(sidecar), sort_keys=True, indent=1) + "\n").encode())
+    return sidecar
+
+
+def _samples(outcomes: Iterable[Outcome], ledger: list[LedgerRow]) -> Iterator[Sample]:
+    """Note every outcome in the ledger and pass the samples on."""
+    for outcome in outcomes:
+        ledger.append(outcome.ledger)
+        if outcome.sample is not None:
+            yield outcome.sample
+        del outcome  # its voxels, before the next series is read
+
+
+def _write_tar(file: _Hashing, samples: Iterable[Sample], labels: list[dict[str, Any]], shard: str) -> list[str]:
+    """Write the tar, append to labels, and return the lines of the .idx after its first."""
+    from webdataset import TarWriter
+
+    lines: list[str] = []
+    with TarWriter(file, encoder=False, compress=False, mtime=0, user="radnet", group="radnet", mode=0o444) as writer:
+        for sample in samples:
+            lines.append(_index_line(sample, writer.tarstream.offset))
+            writer.write({"__key__": sample.key, **sample.members})
+            crc32 = {suffix: zlib.crc32(sample.members[suffix]) for suffix in sorted(sample.members)}
+            place = {"shard": shard, "position": len(lines) - 1, "crc32": json.dumps(crc32)}
+            labels.append({"key": sample.key} | sample.label | place)
+            del sample  # the next one is made before this name is bound again
+    return lines
+
+
+def _index_line(sample: Sample, offset: int) -> str:
+    """One line as NVIDIA's wds2idx writes it: suffix, offset of the content, size and name of each member."""
+    parts: list[str] = []
+    for suffix in sorted(sample.members):
+        size = len(sample.members[suffix])
+        parts.append(f"{suffix} {offset + TAR_BLOCK} {size} {sample.key}.{suffix}")
+        offset += TAR_BLOCK + -(-size // TAR_BLOCK) * TAR_BLOCK
+    return " ".join(parts) + "\n"
+
+
+def read_sidecar(stem: str) -> Sidecar | None:
+    """The sidecar of a shard, or None where it is missing or cannot be read."""
+    try:
+        content = json.loads(store.read_bytes(stem + ".json"))
+        ledger = [LedgerRow(**row) for row in content["ledger"]]
+        return Sidecar(content["job"], ShardInfo(**content["info"]), content["labels"], ledger)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def finished(stem: str, job: str) -> Sidecar | None:
+    """The sidecar, if the shard is this job's and tar and idx are there in full size; None where it must be built."""
+    sidecar = read_sidecar(stem)
+    if sidecar is None or sidecar.job != job:
+        return None
+    tar, index = Path(stem + ".tar"), Path(stem + ".idx")
+    whole = tar.is_file() and index.is_file() and tar.stat().st_size == sidecar.info.num_bytes
+    return sidecar if whole or sidecar.info.num_samples == 0 else None

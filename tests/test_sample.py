@@ -1,0 +1,77 @@
+"""One series into a sample, one job into a shard, without Ray: killers untouched, files lost, axes averaged."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from radnet.shards.codec import decode
+from radnet.shards.dicom import read_header
+from radnet.shards.inventory import Row, group, list_files
+from radnet.shards.ledger import Code, Status
+from radnet.shards.nifti import list_cases, read_case
+from radnet.shards.phantom import write_archive, write_cases
+from radnet.shards.privacy import load_key
+from radnet.shards.sample import BuildTask, Recipe, build_shard, outcome
+from radnet.shards.write import read_sidecar
+
+RECIPE = Recipe("npy", 2, 10**9, 50.0, None, False)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory) -> list[Row]:
+    """The volumes of one phantom patient."""
+    folder = tmp_path_factory.mktemp("archive")
+    write_archive(folder / "in", folder / "truth", num_patients=1, seed=1, write_masks=False)
+    records = [read_header(file) for file in list_files(str(folder / "in"))]
+    found = group(records, load_key("public"), collection="phantom", licence="CC0")
+    return [row for row in found if row.code == Code.OK]
+
+
+@pytest.fixture(scope="module")
+def case_row(tmp_path_factory) -> Row:
+    folder = tmp_path_factory.mktemp("cases")
+    write_cases(folder, num_cases=1, seed=1)
+    case = list_cases(folder)[0]
+    return Row("k", "t", "p", "nifti", "liver", "", [str(case.image), str(case.mask)], 1)
+
+
+def test_series_that_kill_workers_are_recorded_and_not_touched(rows, tmp_path):
+    killer = replace(rows[0], series_key="killer", files=["/nowhere"])  # would be UNREADABLE if it were touched
+    task = BuildTask("train-000000", [rows[0], killer, rows[1]], "train", str(tmp_path / "train-000000"), "m", RECIPE)
+    built = build_shard(task, frozenset({1}))
+    codes = [row.code for row in read_sidecar(task.stem).ledger]
+    assert codes == [Code.OK, Code.DECODER_CRASH, Code.OK]
+    assert (built.num_series, built.num_failed) == (3, 1)
+
+
+def test_a_file_that_vanished_is_a_row_in_the_ledger(rows):
+    gone = outcome(replace(rows[0], files=[file + ".gone" for file in rows[0].files]), RECIPE, "train")
+    assert gone.sample is None and gone.ledger.status == Status.FAILED
+    assert not any(Path(file).name in gone.ledger.detail for file in rows[0].files)
+
+
+def test_free_text_stays_out_unless_it_is_kept(rows):
+    kept, dropped = (
+        json.loads(outcome(rows[0], replace(RECIPE, keep_free_text=keep), "train").sample.members["json"])["header"]
+        for keep in (True, False)
+    )
+    assert "SeriesDescription" in kept and "SeriesDescription" not in dropped
+    assert dropped.items() <= kept.items() and "Modality" in dropped
+
+
+def test_finer_axes_are_averaged_and_the_corner_stays(case_row):
+    volume, mask = read_case(*case_row.files)
+    finest = (volume.spacing_mm[0] / 2, volume.spacing_mm[1] * 2, volume.spacing_mm[2] * 2)
+    coarse = outcome(case_row, replace(RECIPE, finest_mm=finest), "train").sample
+    depth, height, width = volume.voxels.shape
+    voxels = decode(coarse.members["vol.npy"], (depth, height // 2, width // 2), "npy")
+    blocks = volume.voxels.reshape(depth, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+    assert np.abs(voxels - blocks).max() <= 0.51
+    geometry = np.frombuffer(coarse.members["geometry.npy"][-24 * 8 :])
+    np.testing.assert_allclose(geometry[3:6], (volume.spacing_mm[0], *finest[1:]))
+    middle = volume.affine @ [0, 0.5, 0.5, 1]  # the first new voxel covers the first two along H and along W
+    np.testing.assert_allclose(geometry[6:9], middle[:3], atol=1e-6)
+    assert coarse.members["mask.npy"].count(b"\x01") == pytest.approx((mask == 1).sum() / 4, rel=0.2)

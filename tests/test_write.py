@@ -1,0 +1,180 @@
+"""Shards on disk: the same bytes every time, readable by DALI, webdataset and tar, never half there."""
+
+import hashlib
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from radnet import store
+from radnet.errors import UsageError
+from radnet.shards.codec import SUFFIX, encode, npy
+from radnet.shards.ledger import Code, LedgerRow
+from radnet.shards.write import Outcome, Sample, finished, read_sidecar, write_shard
+
+NUM_SAMPLES = 6
+
+
+def _volumes() -> list[np.ndarray]:
+    rng = np.random.default_rng(5)
+    return [rng.integers(-32768, 32768, (3 + n, 17, 11 + n)).astype(np.int16) for n in range(NUM_SAMPLES)]
+
+
+def _outcomes(codec: str, broken: frozenset[int] = frozenset()):
+    for number, voxels in enumerate(_volumes()):
+        key = hashlib.sha256(str(number).encode()).hexdigest()[:20]
+        failed = number in broken
+        code = Code.TRUNCATED if failed else Code.OK
+        members = {SUFFIX[codec]: encode(voxels, codec), "geometry.npy": npy(np.arange(24.0)), "json": b"{}"}
+        if number % 2:
+            members["mask.npy"] = npy((voxels > 0).astype(np.uint8))
+        sample = None if failed else Sample(key, members, {"split": "train", "family": "CT"})
+        yield Outcome(LedgerRow(key, "p", code, "", 3, "CT"), sample)
+
+
+def _read_with_dali(folder: Path, names: list[str], codec: str, num: int) -> list[list[np.ndarray]]:
+    from nvidia.dali import fn, pipeline_def, types
+
+    @pipeline_def(batch_size=1, num_threads=1, device_id=None)
+    def pipe():
+        content, geometry = fn.readers.webdataset(
+            paths=[str(folder / f"{name}.tar") for name in names],
+            index_paths=[str(folder / f"{name}.idx") for name in names],
+            ext=[SUFFIX[codec], "geometry.npy"],
+            missing_component_behavior="error",
+        )
+        if codec == "htj2k":
+            content = fn.decoders.image(content, output_type=types.ANY_DATA, dtype=types.UINT16)
+        return content, geometry
+
+    pipeline = pipe()
+    pipeline.build()
+    return [[output.at(0) for output in pipeline.run()] for _ in range(num)]
+
+
+@pytest.mark.parametrize("codec", SUFFIX)
+def test_dali_reads_what_was_written(tmp_path, codec):
+    write_shard(str(tmp_path / "train-000000"), _outcomes(codec), "job")
+    read = _read_with_dali(tmp_path, ["train-000000"], codec, NUM_SAMPLES)
+    for (content, geometry), voxels in zip(read, _volumes(), strict=True):
+        if codec == "npy":
+            assert content.tobytes() == encode(voxels, "npy")
+        else:
+            image = content.reshape(voxels.shape)
+            np.testing.assert_array_equal((image ^ np.uint16(0x8000)).view(np.int16), voxels)
+        assert geometry.tobytes() == npy(np.arange(24.0))
+
+
+def test_the_index_is_nvidias(tmp_path):
+    from wds2idx import IndexCreator
+
+    write_shard(str(tmp_path / "train-000000"), _outcomes("npy"), "job")
+    creator = IndexCreator(str(tmp_path / "train-000000.tar"), str(tmp_path / "nvidia.idx"), verbose=False)
+    creator.create_index()
+    creator.close()
+    assert (tmp_path / "nvidia.idx").read_bytes() == (tmp_path / "train-000000.idx").read_bytes()
+
+
+def test_webdataset_and_tar_read_what_was_written(tmp_path):
+    import webdataset
+
+    write_shard(str(tmp_path / "train-000000"), _outcomes("npy"), "job")
+    tar = tmp_path / "train-000000.tar"
+    samples = list(webdataset.WebDataset(str(tar), shardshuffle=False))
+    assert [sample["vol.npy"] for sample in samples] == [encode(voxels, "npy") for voxels in _volumes()]
+    listed = subprocess.run(["tar", "tf", tar], check=True, capture_output=True, text=True).stdout.split()
+    assert len(listed) == 3 * NUM_SAMPLES + NUM_SAMPLES // 2
+
+
+@pytest.mark.parametrize("codec", SUFFIX)
+def test_same_input_same_bytes(tmp_path, codec):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write_shard(str(tmp_path / folder / "train-000000"), _outcomes(codec), "job")
+    for suffix in ("tar", "idx", "json"):
+        name = f"train-000000.{suffix}"
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_the_sidecar_says_what_is_there(tmp_path):
+    stem = str(tmp_path / "train-000000")
+    written = write_shard(stem, _outcomes("npy", frozenset({2})), "job")
+    read = read_sidecar(stem)
+    assert read == written == finished(stem, "job")
+    assert read.info.num_samples == NUM_SAMPLES - 1 == len(read.labels)
+    assert [row.code for row in read.ledger].count(Code.TRUNCATED) == 1 and len(read.ledger) == NUM_SAMPLES
+    assert (
+        read.info.sha256_tar == store.sha256(stem + ".tar")
+        and read.info.num_bytes == Path(stem + ".tar").stat().st_size
+    )
+    assert read.info.sha256_idx == store.sha256(stem + ".idx")
+    assert [row["position"] for row in read.labels] == list(range(NUM_SAMPLES - 1))
+    assert set(json.loads(read.labels[1]["crc32"])) == {"vol.npy", "geometry.npy", "json", "mask.npy"}
+
+
+def test_a_shard_whose_series_all_failed_has_no_tar(tmp_path):
+    stem = str(tmp_path / "test-000000")
+    write_shard(stem, _outcomes("npy", frozenset(range(NUM_SAMPLES))), "job")
+    assert [path.name for path in tmp_path.iterdir()] == ["test-000000.json"]
+    assert len(finished(stem, "job").ledger) == NUM_SAMPLES
+
+
+def test_nothing_is_left_of_a_writer_that_fails(tmp_path):
+    def failing():
+        yield next(_outcomes("npy"))
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_shard(str(tmp_path / "train-000000"), failing(), "job")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["no sidecar", "other job", "cut tar", "no idx", "cut sidecar"])
+def test_only_whole_shards_of_this_job_are_kept(tmp_path, damage):
+    stem = str(tmp_path / "train-000000")
+    write_shard(stem, _outcomes("npy"), "job")
+    if damage == "no sidecar":
+        Path(stem + ".json").unlink()
+    elif damage == "cut tar":
+        Path(stem + ".tar").write_bytes(Path(stem + ".tar").read_bytes()[:-512])
+    elif damage == "no idx":
+        Path(stem + ".idx").unlink()
+    elif damage == "cut sidecar":
+        Path(stem + ".json").write_bytes(Path(stem + ".json").read_bytes()[:-100])
+    assert finished(stem, "another" if damage == "other job" else "job") is None
+
+
+def test_members_have_fixed_owner_mode_and_time(tmp_path):
+    write_shard(str(tmp_path / "train-000000"), _outcomes("npy"), "job")
+    with tarfile.open(tmp_path / "train-000000.tar") as tar:
+        marks = {(member.mtime, member.uid, member.gid, member.uname, member.mode) for member in tar}
+    assert marks == {(0, 0, 0, "radnet", 0o444)}
+
+
+def test_files_on_another_store_are_whole_or_absent():
+    store.write_atomic("memory://radnet-test/a.bin", b"abc")
+    assert store.read_bytes("memory://radnet-test/a.bin") == b"abc"
+    assert store.sha256("memory://radnet-test/a.bin") == hashlib.sha256(b"abc").hexdigest()
+    assert store.exists("memory://radnet-test/a.bin") and not store.exists("memory://radnet-test/b.bin")
+    with pytest.raises(RuntimeError), store.writing("memory://radnet-test/b.bin") as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert not store.exists("memory://radnet-test/b.bin")
+
+
+def test_an_index_survives_and_others_are_refused(tmp_path):
+    info = store.ShardInfo("train-000000", 3, 10240, "a", "b")
+    index = store.Index("npy", {"train": [info], "test": []}, {"config": "c"}, {"sharded": 3})
+    with pytest.raises(UsageError, match="radnet shard"):
+        store.read_index(str(tmp_path))
+    store.write_index(str(tmp_path), index)
+    assert store.read_index(str(tmp_path)) == index
+    content = json.loads((tmp_path / "index.json").read_text())
+    assert content["splits"]["train"]["num_samples"] == 3
+    for wrong in (json.dumps(content | {"schema": 2}), "{", "[]", json.dumps(content | {"splits": 3})):
+        (tmp_path / "index.json").write_text(wrong)
+        with pytest.raises(UsageError, match="radnet shard"):
+            store.read_index(str(tmp_path))
