@@ -31,6 +31,8 @@ def require(holds: bool, key: str, value: Any, expected: str) -> None:
 
 @dataclass
 class GridConfig:
+    """The network's input grid."""
+
     shape: list[int] = option([48, 192, 192], "D,H,W of the network's input; the whole field of view is resized to it")
     pad_short: bool = option(True, "fewer slices than D: centre them and pad with zero slices instead of stretching")
 
@@ -42,6 +44,8 @@ class GridConfig:
 
 @dataclass
 class DataConfig:
+    """From shards to batches."""
+
     shards: str = option("", "folder of a finished shard set (it has an index.json)")
     taxonomy: str = option("paper", "which classes the stored facts are mapped to")
     grid: GridConfig = group(GridConfig)
@@ -60,6 +64,8 @@ class DataConfig:
 
 @dataclass
 class ModelConfig:
+    """The network and where its weights start."""
+
     backbone: str = option("preact", "a name of radnet.backbones.BACKBONES")
     options: dict[str, Any] = option({}, "keyword arguments of the backbone (width, layers, norm)")
     hidden: int = option(1000, "units of the dense layer before the label heads; 0 = none")
@@ -70,6 +76,8 @@ class ModelConfig:
 
 @dataclass
 class OptimizerConfig:
+    """AdamW, its schedule and clipping."""
+
     learning_rate: float = option(1e-3, "peak learning rate of AdamW, after warm-up")
     weight_decay: float = option(1e-2, "AdamW's decoupled weight decay")
     warmup_steps: int = option(20, "steps of linear warm-up before the cosine decay")
@@ -82,6 +90,8 @@ class OptimizerConfig:
 
 @dataclass
 class EngineConfig:
+    """How a step is cut over processes."""
+
     micro_batch: int = option(4, "samples of one forward pass of one process")
     global_batch: int = option(8, "samples of one optimizer step, over all processes and accumulated micro-batches")
     zero_stage: int = option(1, "DeepSpeed ZeRO stage: 0, 1 or 2")
@@ -94,6 +104,8 @@ class EngineConfig:
 
 @dataclass
 class TrackingConfig:
+    """Where numbers go besides metrics.jsonl."""
+
     wandb: str = option("offline", "Weights & Biases: online, offline or off; metrics.jsonl is always written")
     project: str = option("radnet", "Weights & Biases project")
     timeout_s: int = option(15, "how long a dead network may delay the start")
