@@ -26,6 +26,7 @@ lint: $(DONE)
 # The mark is written last, so that an interrupted installation starts again. It follows what decides the packages.
 $(DONE): setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("radnet needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,test]'
+	@echo "installing into $(VENV) (a few minutes, about 3 GB)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,test]'
 	@touch $@

@@ -161,11 +161,17 @@ def _panels(lines: Sequence[Row]) -> dict[str, dict[str, tuple[list[float], list
     """Group metrics by their first two words: "train/loss/total" is the line "total" of the panel "train loss"."""
     keys = {key for line in lines for key, value in line.items() if is_number(value)} - {"step", "time"}
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
-    for key in sorted(keys, key=lambda key: (key.split("/")[:2], not key.endswith("/total"), key)):
+    for key in sorted(keys, key=_panel_order):
         points = [(line["step"], line[key]) for line in lines if is_number(line.get(key))]
         words = key.split("/", 2)
         panels.setdefault(" ".join(words[:2]), {})[words[-1]] = ([x for x, _ in points], [y for _, y in points])
     return panels
+
+
+def _panel_order(key: str) -> tuple:
+    """Losses and scores before speeds and rates; the total before its parts."""
+    words = key.split("/")
+    return words[0] not in ("train", "val"), words[:2], words[-1] != "total", key
 
 
 def _dice_curve(curve: Sequence[Row]) -> tuple[list[float], list[float]]:

@@ -46,6 +46,8 @@ def hosts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hosts")
     with ExitStack() as stack:
         for host in HOSTS:
+            # An earlier run that was killed may have left its own behind.
+            subprocess.run(["ip", "netns", "del", host], capture_output=True, check=False)
             _ip("netns", "add", host)
             stack.callback(_ip, "netns", "del", host)
         _ip(

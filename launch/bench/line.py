@@ -25,20 +25,26 @@ def measure(repeats: int) -> list[Record]:
             out = Path(folder) / "demo"
             if demo.main([f"--out={out}"]) != OK:
                 raise RuntimeError("the demo failed, so there is nothing to measure; run `radnet demo` to see why")
-            runs.append({one["name"]: one for one in json.loads((out / "line.json").read_text())})
-    records = []
+            runs.append(json.loads((out / "line.json").read_text()))
+    return records(runs)
+
+
+def records(lists: list[list[dict]]) -> list[Record]:
+    """Records of demos already run. lists: what each wrote to line.json, {name, seconds, peak_mb} of a station."""
+    runs = [{one["name"]: one for one in stations} for stations in lists]
+    found = []
     for name in runs[0]:
         seconds = [run[name]["seconds"] for run in runs]
-        records.append(_seconds(f"line/{name}/time", seconds, TARGET_S.get(name)))
-        records.append(record(f"line/{name}/peak_memory", [run[name]["peak_mb"] for run in runs], "MB"))
+        found.append(_seconds(f"line/{name}/time", seconds, TARGET_S.get(name)))
+        found.append(record(f"line/{name}/peak_memory", [run[name]["peak_mb"] for run in runs], "MB"))
     rest = [sum(one["seconds"] for name, one in run.items() if name not in TARGET_S) for run in runs]
     total = [sum(one["seconds"] for one in run.values()) for run in runs]
     peak = [max(one["peak_mb"] for one in run.values()) for run in runs]
-    records += [_seconds("line/rest/time", rest, TARGET_REST_S), _seconds("line/total/time", total, TARGET_TOTAL_S)]
+    found += [_seconds("line/rest/time", rest, TARGET_REST_S), _seconds("line/total/time", total, TARGET_TOTAL_S)]
     small_enough = record(
         "line/total/peak_memory", peak, "MB", target=f"<= {TARGET_MB}", met=lambda value, _: value <= TARGET_MB
     )
-    return [*records, small_enough]
+    return [*found, small_enough]
 
 
 def _seconds(metric: str, values: list[float], target_s: float | None) -> Record:
