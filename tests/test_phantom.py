@@ -3,8 +3,6 @@
 import csv
 import hashlib
 import math
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -17,9 +15,8 @@ import pytest
 from radnet.errors import UsageError
 from radnet.shards.ledger import Code
 from radnet.shards.phantom import plan_archive, write_archive, write_cases
-from radnet.shards.phantom.anatomy import REGIONS, Grid, Organ
+from radnet.shards.phantom.anatomy import REGIONS, Grid, Organ, sample_patient
 from radnet.shards.phantom.archive import write_series
-from radnet.shards.phantom.body import sample_patient
 from radnet.shards.phantom.physics import Timing, ct_voxels, mr_signal, mr_voxels, spoiled_gradient_echo
 
 NUM_PATIENTS = 3
@@ -48,7 +45,6 @@ def plans() -> list:
 
 
 def write_one(plan, folder: Path) -> list[Path]:
-    folder.mkdir()
     write_series(plan, folder)
     return sorted(folder.iterdir())
 
@@ -101,7 +97,7 @@ def test_liver_lies_where_the_files_say(plans, tmp_path):
     plan = next(plan for plan in plans if plan.code is Code.OK and plan.phase == "venous" and "liver" in plan.coverage)
     slices = read_stack(write_one(plan, tmp_path / "series"))
     hu = np.stack([one.pixel_array * one.RescaleSlope + one.RescaleIntercept for one in slices])
-    organs = plan.patient().rasterise(plan.grid)
+    organs = plan.patient.rasterise(plan.grid)
     assert abs(np.median(hu[organs == Organ.LIVER]) - 112) < 12 and np.median(hu[organs == Organ.AIR]) < -950
     points = []
     for depth, row, column in np.argwhere(organs == Organ.LIVER)[::50]:
@@ -111,7 +107,7 @@ def test_liver_lies_where_the_files_say(plans, tmp_path):
         points.append(np.array(one.ImagePositionPatient, float) + step)
     centroid = np.mean(points, axis=0)
     assert centroid[0] < -30  # the patient's right
-    truth = next(solid for solid in plan.patient().solids if solid.organ is Organ.LIVER)
+    truth = next(solid for solid in plan.patient.solids if solid.organ is Organ.LIVER)
     assert np.linalg.norm(centroid - truth.center) < 35
 
 
@@ -133,7 +129,7 @@ def test_coverage_is_what_a_larger_scan_proves(plans):
     organ_of = {"brain": Organ.GREY_MATTER, "liver": Organ.LIVER, "breast": Organ.BREAST, "kidney": Organ.KIDNEY}
     body = Grid(np.array([-240.0, -230.0, -40.0]), np.eye(3)[:, ::-1], (2.0, 4.0, 4.0), (500, 100, 120))
     for plan in [plan for plan in plans if plan.code is Code.OK][::7]:
-        organs = plan.patient().rasterise(body)
+        organs = plan.patient.rasterise(body)
         for region, organ in organ_of.items():
             index = np.argwhere(organs == organ)
             world = index @ body.affine[:3, :3].T + body.affine[:3, 3]
@@ -180,7 +176,6 @@ def test_signal_equations_by_hand():
     enhanced = mr_signal(Timing(500, 12), "SE", True)
     assert enhanced[Organ.VESSEL] > 1.5 * t1_weighted[Organ.VESSEL]
     assert math.isclose(enhanced[Organ.WHITE_MATTER], t1_weighted[Organ.WHITE_MATTER], rel_tol=0.1)
-    assert mr_signal(Timing(500, 12, fat_saturated=True), "SE", False)[Organ.FAT] < 0.2 * t1_weighted[Organ.FAT]
 
 
 def test_noise_is_rician_and_contrast_shows():
@@ -212,7 +207,9 @@ def test_dialects_in_the_plan(plans):
     assert any(text.get("PulseSequenceName") == "FSE-XL" for text in texts["GE"])
     assert any(text["SeriesDescription"].startswith("T2W_TSE") for text in texts["PHILIPS"])
     assert 0.1 < sum("BodyPartExamined" not in plan.text for plan in plans) / len(plans) < 0.4
-    agents = Counter(plan.text.get("ContrastBolusAgent") for plan in plans if not plan.contrast and plan.has_volume)
+    agents = Counter(
+        plan.text.get("ContrastBolusAgent") for plan in plans if not plan.contrast and plan.code is Code.OK
+    )
     assert set(agents) == {"NONE", None}
 
 
@@ -292,8 +289,3 @@ def test_wrong_use_is_refused(tmp_path):
         write_archive(tmp_path / "new", tmp_path / "new" / "truth", num_patients=1)
     with pytest.raises(UsageError, match="at least 1"):
         plan_archive(0, 0)
-
-
-def test_planning_needs_no_pydicom():
-    code = "import sys, radnet.shards.phantom as p, radnet.shards.phantom.plan; assert 'pydicom' not in sys.modules"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent).returncode == 0

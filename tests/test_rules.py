@@ -14,8 +14,8 @@ DOORS = {
     "nvidia": {"radnet/loader.py"},
     "deepspeed": {"radnet/engine.py"},
     "wandb": {"radnet/tracking.py"},
-    "pydicom": {"shards/dicom.py", "shards/elements.py", "shards/phantom/headers.py", "shards/phantom/archive.py"},
-    "nibabel": {"shards/nifti.py", "shards/phantom/archive.py", "shards/phantom/cases.py"},
+    "pydicom": {"shards/dicom.py", "shards/phantom/archive.py"},
+    "nibabel": {"shards/nifti.py", "shards/phantom/archive.py"},
     "webdataset": {"shards/write.py"},
 }
 SOURCES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))

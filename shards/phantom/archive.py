@@ -6,30 +6,29 @@ import multiprocessing
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import nibabel
 import numpy as np
+from pydicom import uid
+from pydicom.dataset import Dataset, FileMetaDataset
 
 from radnet.errors import UsageError
-from radnet.shards.ledger import Code, Status
-from radnet.shards.phantom.anatomy import Grid, Organ
-from radnet.shards.phantom.body import sample_patient
-from radnet.shards.phantom.headers import ct_intercept, place_slice, series_dataset, set_pixels
+from radnet.shards.ledger import STATUS, Code
+from radnet.shards.phantom.anatomy import Grid, Organ, sample_patient
 from radnet.shards.phantom.physics import ct_voxels, mr_voxels
-from radnet.shards.phantom.plan import SeriesPlan, plan_archive
+from radnet.shards.phantom.plan import FILES_ALONE, SeriesPlan, plan_archive
 
-_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_INTERCEPTS = {"SIEMENS": -1024, "GE": 0, "PHILIPS": -1024}  # HU of the stored value 0; GE stores signed HU
+_MR_TYPE_TAILS = {"SIEMENS": "M\\NORM\\DIS2D", "GE": "OTHER", "PHILIPS": "M_{0}\\M\\{0}"}
+_PHOTOMETRIC = {2: "MONOCHROME2", 3: "RGB"}  # by the number of axes
+_FILE_NAMES = {"SIEMENS": "IM{:04d}.dcm", "GE": "i{:07d}", "PHILIPS": "{:08d}.dcm"}
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What was written. num_volumes counts series expected to be sharded; num_bytes those of the archive's files."""
+    """What was written: files and bytes of the archive, series by code ("ok": expected to be sharded)."""
 
-    num_patients: int
-    num_series: int
-    num_volumes: int
     num_files: int
     num_bytes: int
     codes: dict[str, int]
@@ -58,91 +57,124 @@ def write_archive(
     plans = plan_archive(num_patients, seed)
     masks = truth_folder / "masks" if write_masks else None
     (masks or truth_folder).mkdir(parents=True, exist_ok=True)
-    jobs = [(list(group), folder, masks) for _, group in groupby(plans, key=lambda plan: plan.patient_id)]
-    if num_workers > 1:
-        with ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn")) as pool:
-            sizes = list(pool.map(_write_patient, jobs, chunksize=1))
-    else:
-        sizes = [_write_patient(job) for job in jobs]
+    folders = [folder / plan.patient_id / f"ST{plan.study_uid[-6:]}" / f"SE{plan.seeds[2]:04d}" for plan in plans]
+    with ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn")) as pool:  # starts none until asked
+        list((pool.map if num_workers > 1 else map)(write_series, plans, folders, [masks] * len(plans)))
     with open(truth_folder / "truth.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, list(truth_row(plans[0])))
+        writer = csv.DictWriter(file, list(_truth_row(plans[0])))
         writer.writeheader()
-        writer.writerows(truth_row(plan) for plan in plans)
-    codes = Counter(str(plan.code) for plan in plans)
-    num_files, num_bytes = (sum(column) for column in zip(*sizes, strict=True))
-    return Summary(num_patients, len(plans), codes[Code.OK], num_files, num_bytes, dict(codes))
+        writer.writerows(map(_truth_row, plans))
+    sizes = [path.stat().st_size for series in folders for path in series.iterdir()]
+    return Summary(len(sizes), sum(sizes), dict(Counter(str(plan.code) for plan in plans)))
 
 
-def truth_row(plan: SeriesPlan) -> dict[str, str]:
-    """The row of truth.csv; columns that a stray file, a report or a capture does not have are empty."""
-    is_image = plan.has_volume or plan.code is Code.LOCALIZER
-    facts = {
-        name: str(getattr(plan, name)) for name in ("family", "technique", "sequence", "view", "obliquity_deg")
-    } | {
+def _truth_row(plan: SeriesPlan) -> dict[str, str | float]:
+    """The row of truth.csv; the columns that a stray file, a report or a capture does not have are empty."""
+    row = {"series_uid": plan.series_uid, "patient_id": plan.patient_id, "status": STATUS[plan.code], "code": plan.code}
+    if plan.code in FILES_ALONE:
+        return row | {"series_uid": "" if plan.code is Code.NOT_DICOM else plan.series_uid}
+    row |= {name: getattr(plan, name) for name in ("family", "technique", "sequence", "view", "obliquity_deg")}
+    return row | {
         "contrast": "yes" if plan.contrast else "no",
         "coverage": ";".join(plan.coverage),
         "spacing_mm": f"{plan.grid.spacing_mm[0]:.4f}",
-        "num_slices": str(plan.grid.shape[0] - (plan.code is Code.MISSING_SLICE)),
+        "num_slices": plan.grid.shape[0] - (plan.code is Code.MISSING_SLICE),
     }
-    return {
-        "series_uid": "" if plan.code is Code.NOT_DICOM else plan.series_uid,
-        "patient_id": plan.patient_id,
-        "status": str(plan.status),
-        "code": str(plan.code),
-    } | {name: value if is_image else "" for name, value in facts.items()}
-
-
-def render(plan: SeriesPlan) -> tuple[np.ndarray, np.ndarray]:
-    """Stored voxels int16 [D,H,W] (HU for CT) and the uint8 organ map of a series that has images."""
-    organs = plan.patient().rasterise(plan.grid)
-    rng = np.random.default_rng(plan.seeds)
-    if plan.modality == "CT":
-        return ct_voxels(organs, plan.phase, rng), organs
-    return mr_voxels(organs, plan.timing, plan.technique, plan.contrast, rng), organs
-
-
-def _write_patient(job: tuple[list[SeriesPlan], Path, Path | None]) -> tuple[int, int]:
-    plans, folder, masks = job
-    num_files = num_bytes = 0
-    for plan in plans:
-        series = folder / plan.patient_id / f"ST{plan.study_uid[-6:]}" / f"SE{plan.seeds[2]:04d}"
-        series.mkdir(parents=True)
-        write_series(plan, series, masks)
-        sizes = [path.stat().st_size for path in series.iterdir()]
-        num_files, num_bytes = num_files + len(sizes), num_bytes + sum(sizes)
-    return num_files, num_bytes
 
 
 def write_series(plan: SeriesPlan, folder: Path, masks: Path | None = None) -> None:
-    """Write one series into the existing `folder`, spoiled as its code says, and its organ map into `masks`."""
+    """Write one series into the new `folder`, spoiled as its code says, and its organ map into `masks`."""
+    folder.mkdir(parents=True)
     if plan.code is Code.NOT_DICOM:
         (folder / "README.TXT").write_text("Burned by the phantom workstation. This file is no image.\n")
         return
-    dataset = series_dataset(plan)
-    name = {"SIEMENS": "IM{:04d}.dcm", "GE": "i{:07d}", "PHILIPS": "{:08d}.dcm"}[plan.vendor]
-    if plan.status is Status.EXCLUDED and not (plan.has_volume or plan.code is Code.LOCALIZER):
-        place_slice(dataset, plan, 0)
-        if plan.code is Code.SECONDARY_CAPTURE:
-            colour = np.random.default_rng(plan.seeds).integers(0, 256, (8, 8, 3), np.uint8)
-            set_pixels(dataset, np.kron(colour, np.ones((16, 16, 1), np.uint8)))
-        dataset.save_as(folder / name.format(1), enforce_file_format=True)
-        return
-    voxels, organs = render(plan)
-    if plan.modality == "CT":
-        voxels = voxels - np.int16(ct_intercept(plan))
-    middle = plan.grid.shape[0] // 2
-    for index, pixels in enumerate(voxels):
-        if index == middle and plan.code is Code.MISSING_SLICE:
+    dataset, depth = _series_dataset(plan), plan.grid.shape[0]
+    for index, pixels in enumerate(_draw(plan, masks)):
+        if index == depth // 2 and plan.code is Code.MISSING_SLICE:
             continue
-        place_slice(dataset, plan, index)
-        set_pixels(dataset, pixels if plan.vendor == "GE" else pixels.astype(np.uint16))
-        dataset.save_as(folder / name.format(dataset.InstanceNumber), enforce_file_format=True)
-        if index == middle and plan.code is Code.TRUNCATED:
-            path = folder / name.format(dataset.InstanceNumber)
+        number = depth - index if int(plan.series_uid[-1]) % 2 else index + 1  # half of the series count backwards
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{plan.series_uid}.{number}"
+        position = plan.grid.affine[:3] @ (index, 0, 0, 1)
+        dataset.ImagePositionPatient = [round(float(value), 5) + 0.0 for value in position]
+        dataset.SliceLocation = round(float(position @ plan.grid.direction[:, 0]), 4)
+        dataset.InstanceNumber = number
+        if pixels is not None:
+            dataset.set_pixel_data(pixels, _PHOTOMETRIC[pixels.ndim], 8 * pixels.itemsize, generate_instance_uid=False)
+        path = folder / _FILE_NAMES[plan.vendor].format(number)
+        dataset.save_as(path, enforce_file_format=True)
+        if index == depth // 2 and plan.code is Code.TRUNCATED:
             path.write_bytes(path.read_bytes()[: -pixels.nbytes // 2])
-    if masks and plan.has_volume:
-        image = nibabel.Nifti1Image(organs.transpose(2, 1, 0), _TO_RAS @ plan.grid.affine[:, [2, 1, 0, 3]])
-        (masks / f"{plan.series_uid}.nii.gz").write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
+
+
+def _draw(plan: SeriesPlan, masks: Path | None) -> np.ndarray | list[np.ndarray | None]:
+    """Stored pixels of every file of the series; a report has none, a capture is uint8 [H,W,3]."""
+    rng = np.random.default_rng(plan.seeds)
+    if plan.code is Code.NOT_AN_IMAGE:
+        return [None]
+    if plan.code is Code.SECONDARY_CAPTURE:
+        return [np.kron(rng.integers(0, 256, (8, 8, 3), np.uint8), np.ones((16, 16, 1), np.uint8))]
+    organs = plan.patient.rasterise(plan.grid)
+    if masks and plan.code is not Code.LOCALIZER:
+        data = gzip.compress(_nifti(organs, plan.grid).to_bytes(), 1, mtime=0)  # no time of day in the bytes
+        (masks / f"{plan.series_uid}.nii.gz").write_bytes(data)
+    if plan.timing is None:
+        voxels = ct_voxels(organs, plan.phase, rng) - np.int16(_INTERCEPTS[plan.vendor])
+    else:
+        voxels = mr_voxels(organs, plan.timing, plan.technique, plan.contrast, rng)
+    return voxels if plan.vendor == "GE" else voxels.astype(np.uint16)
+
+
+def _series_dataset(plan: SeriesPlan) -> Dataset:
+    """What all slices of the series share, with file meta; image modules only where the plan has images."""
+    dataset = Dataset()
+    dataset.PatientID = dataset.PatientName = plan.patient_id
+    dataset.PatientSex, dataset.PatientBirthDate, dataset.StudyDate = plan.sex, "", "20200101"
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = plan.study_uid, plan.series_uid
+    dataset.FrameOfReferenceUID = plan.study_uid + ".1"
+    dataset.Modality, dataset.SeriesNumber, dataset.PatientPosition = plan.modality, plan.seeds[2] + 1, "HFS"
+    for keyword, value in plan.text.items():
+        setattr(dataset, keyword, value.split("\\") if "\\" in value else value)
+    if plan.code is Code.NOT_AN_IMAGE:
+        dataset.SOPClassUID, dataset.Modality, dataset.CompletionFlag = uid.BasicTextSRStorage, "SR", "COMPLETE"
+        dataset.ValueType, dataset.ContinuityOfContent, dataset.VerificationFlag = "CONTAINER", "SEPARATE", "UNVERIFIED"
+    elif plan.code is Code.SECONDARY_CAPTURE:
+        dataset.SOPClassUID, dataset.ImageType = uid.SecondaryCaptureImageStorage, ["DERIVED", "SECONDARY"]
+    else:
+        _fill_image(dataset, plan)
+    is_implicit = plan.vendor != "SIEMENS" and int(plan.series_uid[-2:]) % 4 == 0  # one series in four
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if is_implicit else uid.ExplicitVRLittleEndian
+    return dataset
+
+
+def _fill_image(dataset: Dataset, plan: SeriesPlan) -> None:
+    spacing_mm, direction, timing = plan.grid.spacing_mm, plan.grid.direction, plan.timing
+    dataset.PixelSpacing = [round(spacing_mm[1], 6), round(spacing_mm[2], 6)]
+    dataset.ImageOrientationPatient = [round(float(v), 9) + 0.0 for v in (*direction[:, 2], *direction[:, 1])]
+    kind = ["DERIVED", "SECONDARY", "REFORMATTED"] if plan.code is Code.DERIVED else ["ORIGINAL", "PRIMARY"]
+    if timing is None:
+        dataset.SOPClassUID, dataset.SliceThickness = uid.CTImageStorage, round(spacing_mm[0], 3)
+        dataset.ImageType = kind + ["LOCALIZER" if plan.code is Code.LOCALIZER else "AXIAL"]
+        dataset.KVP, dataset.XRayTubeCurrent, dataset.GantryDetectorTilt = 120, 220, 0
+        if plan.code is not Code.NO_RESCALE:
+            dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = _INTERCEPTS[plan.vendor], 1, "HU"
+        return
+    dataset.SOPClassUID, dataset.SliceThickness = uid.MRImageStorage, round(spacing_mm[0] * 0.8, 3)
+    family = "IR" if timing.ti_ms else "FFE" if plan.technique == "GRE" else "SE"
+    dataset.ImageType = kind + _MR_TYPE_TAILS[plan.vendor].format(family).split("\\")
+    dataset.MRAcquisitionType, dataset.SequenceVariant, dataset.NumberOfAverages = "2D", "SK", 1
+    dataset.RepetitionTime, dataset.EchoTime, dataset.FlipAngle = timing.tr_ms, timing.te_ms, timing.flip_deg
+    dataset.MagneticFieldStrength, dataset.SpacingBetweenSlices = timing.field_t, spacing_mm[0]
+    for keyword, value in (("InversionTime", timing.ti_ms), ("DiffusionBValue", timing.b_value)):
+        if value:
+            setattr(dataset, keyword, value)
+
+
+def _nifti(voxels: np.ndarray, grid: Grid) -> nibabel.Nifti1Image:
+    """The image, axes W,H,D, of an array [D,H,W] on `grid`."""
+    lps_to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
+    return nibabel.Nifti1Image(voxels.transpose(2, 1, 0), lps_to_ras @ grid.affine[:, [2, 1, 0, 3]])
 
 
 def write_cases(folder: str | Path, *, num_cases: int, seed: int) -> None:
@@ -163,13 +195,7 @@ def write_cases(folder: str | Path, *, num_cases: int, seed: int) -> None:
         origin = np.array([-215 + spacing_mm[2] / 2, -225 + spacing_mm[1] / 2, low + spacing_mm[0] / 2])
         grid = Grid(origin, np.eye(3)[:, ::-1], spacing_mm, (num_slices, side, side))
         organs = patient.rasterise(grid)
-        affine = _TO_RAS @ grid.affine[:, [2, 1, 0, 3]]
-        flips = (-1, -1, 1) if case % 3 else (1, 1, -1)
-        for name, array in (("volume", ct_voxels(organs, "venous", rng)), ("segmentation", _liver_labels(organs))):
-            image = nibabel.Nifti1Image(array.transpose(2, 1, 0), affine)
-            turn = np.column_stack([range(3), flips])
-            nibabel.save(image.as_reoriented(turn), folder / f"{name}-{case}.nii")
-
-
-def _liver_labels(organs: np.ndarray) -> np.ndarray:
-    return (organs == Organ.LIVER).astype(np.uint8) + 2 * (organs == Organ.LIVER_LESION).astype(np.uint8)
+        labels = (organs == Organ.LIVER) + np.uint8(2) * (organs == Organ.LIVER_LESION)
+        turn = np.column_stack([range(3), (-1, -1, 1) if case % 3 else (1, 1, -1)])
+        for name, voxels in (("volume", ct_voxels(organs, "venous", rng)), ("segmentation", labels)):
+            nibabel.save(_nifti(voxels, grid).as_reoriented(turn), folder / f"{name}-{case}.nii")
