@@ -1,6 +1,7 @@
 """The one console command: `radnet VERB …`. Also what every program shares: exit codes, one-line errors, help."""
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -39,11 +40,18 @@ def run(main: Callable[[list[str]], int], argv: list[str] | None = None) -> None
         # A core install lacks the extras; a module of radnet's own that is missing is a bug and keeps its traceback.
         if (error.name or "").startswith("radnet"):
             raise
-        print(f"radnet: {error.name} is not installed; pip install 'radnet[all]'", file=sys.stderr)
+        print(f"radnet: {error.name} is not installed; in a checkout: pip install '.[all]'", file=sys.stderr)
         code = USAGE
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
+    except OSError as error:
+        # A path the user gave, or a full disk; an error of the system without either is ours and keeps its traceback.
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"radnet: {error.strerror}{where}; mend that and run again", file=sys.stderr)
+        code = USAGE
     sys.exit(code)
 
 

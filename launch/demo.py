@@ -38,8 +38,11 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     if arguments.dicom:
         existing_folder(arguments.dicom, "a folder of DICOM files")
-    out = fresh(Path(arguments.out).resolve())
-    stations = plan(out, Path(arguments.dicom).resolve() if arguments.dicom else None, Size())
+    dicom = Path(arguments.dicom).resolve() if arguments.dicom else None
+    out = Path(arguments.out).resolve()
+    if dicom and (dicom.is_relative_to(out) or out.is_relative_to(dicom)):
+        raise UsageError(f"{dicom} and the demo's folder {out} lie in each other; give --out another folder")
+    stations = plan(fresh(out), dicom, Size())
     measured: list[Measured] = []
     for number, station in enumerate(stations, 1):
         print(f"[{number}/{len(stations)}] {station.name} …", end=" ", flush=True)
@@ -156,7 +159,8 @@ def summary(out: Path, measured: list[Measured]) -> str:
         "",
         f"series: {totals['sharded']} sharded, {totals['excluded']} excluded, {totals['failed']} failed",
         f"held-out accuracy: {accuracy}",
-        f"liver Dice on test cases: {dice['pretrained']} from pretrained weights, {dice['random']} from random ones",
+        f"liver Dice of test cases, on the network's grid: {dice['pretrained']} from pretrained weights, "
+        f"{dice['random']} from random ones",
         f"total: {sum(one.seconds for one in measured):.0f} s, peak {max(one.peak_mb for one in measured):.0f} MB",
         f"everything lies in {out}:",
         *(f"  {name:<8} {place}" for name, place in places.items()),

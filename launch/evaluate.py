@@ -11,14 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from radnet import checkpoint, export
+from radnet import checkpoint, export, store
 from radnet.config import DataConfig, GridConfig, TrainConfig
+from radnet.engine import check_device
 from radnet.errors import OK, UsageError
-from radnet.labels.taxonomy import TAXONOMIES
+from radnet.labels.taxonomy import taxonomy
 from radnet.launch.cli import existing_folder
 from radnet.loader import SPACING, Loader, Samples, effective_spacing, read_samples
 from radnet.metrics import format_table1, table1
 from radnet.task import LabelTask, predict
+
+FACTS = ("family", "technique", "view", "contrast")
 
 
 def main(argv: list[str]) -> int:
@@ -34,6 +37,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     arguments = parser.parse_args(argv)
     existing_folder(arguments.shards, "a shard set")
+    check_device(arguments.device)
+    if arguments.out:
+        existing_folder(str(Path(arguments.out).parent), "the folder to write --out in")
     result = evaluate(arguments.weights, arguments.shards, arguments.split, arguments.truth, arguments.device)
     for name in ("header", "truth"):
         if name in result:
@@ -61,8 +67,8 @@ def evaluate(weights: str, shards: str, split: str, truth: str | None, device: s
     rows = scores.pop("sample")
     patients = np.array(samples.patients)[rows]
     result = {
-        "weights": str(folder),
-        "shards": shards,
+        "weights_sha256": contract["weights_sha256"],
+        "corpus_fingerprint": store.read_index(shards).fingerprints["inventory"],
         "split": split,
         "num_samples": len(samples),
         "num_patients": len(set(samples.patients)),
@@ -99,19 +105,23 @@ def _truth_targets(truth: str, shards: str, samples: Samples, config: TrainConfi
             raise UsageError(f"{path} does not exist; truth is joined by series UID through private/map.parquet")
     uids = {row["series_key"]: row["series_uid"] for row in pyarrow.parquet.read_table(names).to_pylist()}
     with open(truth, newline="") as stream:
-        known = {row["series_uid"]: _truth_row(row) for row in csv.DictReader(stream)}
-    taxonomy = TAXONOMIES[config.data.taxonomy]
+        table = csv.DictReader(stream)
+        missing = {"series_uid", *FACTS, "coverage", "spacing_mm"} - set(table.fieldnames or ())
+        if missing:
+            raise UsageError(f"{truth} has no column {', '.join(sorted(missing))}; give the phantom's truth.csv")
+        known = {row["series_uid"]: _truth_row(row) for row in table}
+    mapping = taxonomy(config.data.taxonomy)
     targets = np.full_like(samples.targets, -1)
     for number, key in enumerate(samples.keys):
         if uids.get(key) in known:
-            targets[number] = taxonomy.targets(known[uids[key]])
+            targets[number] = mapping.targets(known[uids[key]])
     targets[:, SPACING] = effective_spacing(targets[:, SPACING], samples.num_slices, config.data)
     return targets
 
 
 def _truth_row(row: dict[str, str]) -> dict:
     """A row of truth.csv as the taxonomy reads facts: empty is unknown, but for coverage, where it is no region."""
-    facts: dict = {name: row[name] or None for name in ("family", "technique", "view", "contrast")}
+    facts: dict = {name: row[name] or None for name in FACTS}
     spacing_mm = float(row["spacing_mm"]) if row["spacing_mm"] else None
     return facts | {"coverage": row["coverage"], "spacing_mm": spacing_mm}
 

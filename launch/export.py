@@ -19,7 +19,12 @@ def main(argv: list[str]) -> int:
     model, config = export.load(source)
     card = (source / export.CARD).read_text()
     if arguments.evaluation:
-        table = _read(arguments.evaluation)["header"]
+        evaluation = _read(arguments.evaluation)
+        if evaluation["weights_sha256"] != config["weights_sha256"]:
+            raise UsageError(
+                f"{arguments.evaluation!r} was made of other weights than {source}; run radnet evaluate again"
+            )
+        table = evaluation["header"]
         overall = {f"{row['label']}/{row['name']}": row["accuracy"] for row in table["rows"] if row["low"] is not None}
         config["metrics"] |= {f"test/accuracy/{name}": value for name, value in overall.items()}
         card += f"\n## Table 1, test split, against header labels\n\n```\n{table['text']}\n```\n"
@@ -31,7 +36,7 @@ def main(argv: list[str]) -> int:
 def _read(path: str) -> dict:
     try:
         content = json.loads(Path(path).read_text())
-        content["header"]["rows"]
+        content["header"]["rows"], content["weights_sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"{path!r} is not what `radnet evaluate --out FILE` writes") from None
     return content

@@ -18,7 +18,7 @@ from radnet.config import TrainConfig, load
 from radnet.errors import OK
 from radnet.launch.cli import config_parser
 from radnet.launch.training import run_training
-from radnet.loader import Loader, read_samples
+from radnet.loader import Loader, Samples, read_samples
 from radnet.metrics import dice
 from radnet.task import SegmentationTask, liver
 
@@ -31,28 +31,30 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--local_rank", help="set by DeepSpeed's launcher")
     arguments = parser.parse_intermixed_args(argv)
     config = load(TrainConfig, arguments.config, arguments.overrides)
+    test_cases = read_samples(config.data.shards, "test", config.data.taxonomy, masks=True)
     code = run_training(config, SegmentationTask(config))
     if code == OK and os.environ.get("RANK", "0") == "0":
-        result, overlay = test(config)
+        result, overlay = test(config, test_cases)
         Path(config.run, "result.json").write_text(json.dumps(result, indent=1))
         np.savez_compressed(Path(config.run, "overlay.npz"), **overlay)
-        print(f"test Dice {result['dice_mean']:.3f} over {len(result['dice'])} cases ({result['init']} weights)")
+        where = f"over {len(result['dice'])} cases on the network's grid"
+        print(f"test Dice {result['dice_mean']:.3f} {where} ({result['init']} weights)")
     return code
 
 
 @torch.no_grad()
-def test(config: TrainConfig) -> tuple[dict, dict[str, np.ndarray]]:
+def test(config: TrainConfig, samples: Samples) -> tuple[dict, dict[str, np.ndarray]]:
     """Dice of every test case on the network's grid, and for the first cases the slice with most liver.
 
     Returns (result: JSON values, overlay: image float32, truth and prediction uint8, each [K,H,W]).
     """
     model, _ = export.load(checkpoint.weights(config.run))
-    samples = read_samples(config.data.shards, "test", config.data.taxonomy)
-    loader = Loader(samples, config.data, micro_batch=1, rank=0, world=1, device="cpu", masks=True)
+    model.to(config.device)
+    loader = Loader(samples, config.data, micro_batch=1, rank=0, world=1, device=config.device, masks=True)
     rows, slices = [], []
     for batch in loader.evaluation():
-        image, truth = batch.volume[0, 0].numpy(), liver(batch)[0].numpy().astype(np.uint8)
-        predicted = model(batch.volume).argmax(1)[0].numpy().astype(np.uint8)
+        image, truth = batch.volume[0, 0].cpu().numpy(), liver(batch)[0].cpu().numpy().astype(np.uint8)
+        predicted = model(batch.volume).argmax(1)[0].cpu().numpy().astype(np.uint8)
         rows.append({"case": batch.keys[0], "dice": float(dice(predicted > 0, truth > 0))})
         middle = int(truth.sum((1, 2)).argmax())
         slices.append((image[middle], truth[middle], predicted[middle]))

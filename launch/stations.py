@@ -1,5 +1,7 @@
 """Run programs one after another, each in a process of its own, and measure their time and memory."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +15,7 @@ import psutil
 from radnet.errors import OK
 
 SAMPLE_S = 0.5
+GRACE_S = 20
 
 
 @dataclass(frozen=True)
@@ -38,18 +41,30 @@ def run_station(station: Station, log: Path) -> Measured:
     """Run a station with its output in a log file; never raises for a non-zero exit."""
     begun = time.monotonic()
     with log.open("w") as stream:
-        process = subprocess.Popen(station.command, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        # A session of its own, so that an interrupt reaches the launcher's children through us and no other way.
+        process = subprocess.Popen(
+            station.command, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+        )
         peak = _Peak(process.pid)
         peak.start()
         try:
             code = process.wait()
         except KeyboardInterrupt:
-            process.terminate()
-            process.wait()
+            _end(process)
             raise
         finally:
             peak.stop()
     return Measured(station.name, time.monotonic() - begun, peak.bytes / 1e6, code)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Ask the whole session to end, then make it."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(timeout=GRACE_S)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            continue
 
 
 class _Peak(threading.Thread):

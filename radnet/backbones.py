@@ -31,4 +31,7 @@ def build_backbone(name: str, **options: Any) -> Backbone:
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise UsageError(f"backbone {name} has no option {', '.join(unknown)}; it has {', '.join(known)}")
-    return BACKBONES[name](**options)
+    try:
+        return BACKBONES[name](**options)
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise UsageError(f"backbone {name} cannot be built with {options}: {' '.join(str(error).split())}") from None

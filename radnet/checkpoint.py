@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from radnet import store
 from radnet.engine import Engine
@@ -34,10 +35,20 @@ def save(run: Path, engine: Engine, state: dict, export_weights, *, keep_last: i
         shutil.rmtree(final, ignore_errors=True)
         os.rename(temporary, final)
         store.sync(run)
-        for old in sorted(run.glob("step_[0-9]*[0-9]"))[:-keep_last]:
+        older = [folder for folder in _steps(run) if _number(folder) < state["step"]]
+        for old in older[: len(older) - (keep_last - 1)]:
             shutil.rmtree(old)
     engine.barrier()
     return final
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name.removeprefix("step_"))
+
+
+def _steps(run: Path) -> list[Path]:
+    """Folders named as checkpoints, in order of step."""
+    return sorted((path for path in run.glob("step_*") if path.name[5:].isdecimal()), key=_number)
 
 
 def _seal(folder: Path) -> None:
@@ -53,7 +64,7 @@ def problem(folder: Path) -> str | None:
     """Why a folder is not a valid checkpoint, or None when it is one."""
     try:
         files = json.loads((folder / "manifest.json").read_text())["files"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "manifest.json is missing or unreadable"
     for name, digest in files.items():
         if not (folder / name).is_file():
@@ -65,7 +76,7 @@ def problem(folder: Path) -> str | None:
 
 def latest(run: Path) -> Path | None:
     """The newest valid checkpoint of a run, or None; damaged ones are named on the way and passed over."""
-    for folder in sorted(run.glob("step_[0-9]*[0-9]"), reverse=True):
+    for folder in reversed(_steps(run)):
         why = problem(folder)
         if why is None:
             return folder
@@ -73,18 +84,30 @@ def latest(run: Path) -> Path | None:
     return None
 
 
-def restore(folder: Path, engine: Engine) -> dict:
-    """Load a checkpoint into the engine; called by all ranks. Returns the loop's state.
+def read_state(folder: Path, world: int, settings: dict[str, Any]) -> dict[str, Any]:
+    """The loop's state of a checkpoint, if this job may go on from it.
 
-    Raises UsageError when another number of processes saved it.
+    settings: what must not change between the jobs of a run (see `train.settings`). Raises UsageError, naming what
+    differs, when they differ, when another number of processes saved it, or when the folder is not seen from here.
     """
-    state = json.loads((folder / "state.json").read_text())
-    if state["world"] != engine.world:
+    begin = f"begin a new run with model.init={folder / 'weights'}"
+    try:
+        state = json.loads((folder / "state.json").read_text())
+    except OSError:
         raise UsageError(
-            f"{folder} was saved by {state['world']} processes and this job has {engine.world}; "
-            f"start it with {state['world']}, or begin a new run with model.init={folder / 'weights'}"
+            f"{folder} is not seen by every process; the run folder must be on a disk they share"
+        ) from None
+    if state["world"] != world:
+        raise UsageError(
+            f"{folder} was saved by {state['world']} processes and this job has {world}; "
+            f"start it with {state['world']}, or {begin}"
         )
-    engine.load(folder / "engine")
+    for name, value in settings.items():
+        if state["settings"].get(name) != value:
+            saved = state["settings"].get(name)
+            raise UsageError(
+                f"{folder} was saved with {name}={saved} and this job has {name}={value}; keep it, or {begin}"
+            )
     return state
 
 

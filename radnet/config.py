@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from radnet.errors import UsageError
+from radnet.target import LABELS
 
 T = TypeVar("T")
 
@@ -73,6 +74,11 @@ class ModelConfig:
     init: str = option("", "exported weights or a run folder to start from; empty = random")
     freeze: str = option("none", "freeze the backbone up to this group (stem, block1, …), all, or none")
 
+    def __post_init__(self) -> None:
+        require(self.hidden >= 0, "model.hidden", self.hidden, "0 (none) or more")
+        require(self.decoder_width > 0, "model.decoder_width", self.decoder_width, "1 or more")
+        require("in_channels" not in self.options, "model.options", self.options, "no in_channels: volumes have one")
+
 
 @dataclass
 class OptimizerConfig:
@@ -98,6 +104,8 @@ class EngineConfig:
     precision: str = option("fp32", "fp32, or bf16 through torch autocast")
 
     def __post_init__(self) -> None:
+        for name in ("micro_batch", "global_batch"):
+            require(getattr(self, name) > 0, f"engine.{name}", getattr(self, name), "1 or more")
         require(self.zero_stage in (0, 1, 2), "engine.zero_stage", self.zero_stage, "0, 1 or 2")
         require(self.precision in ("fp32", "bf16"), "engine.precision", self.precision, "fp32 or bf16")
 
@@ -139,10 +147,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "log_every", "evaluate_every", "save_every", "keep_last"):
             require(getattr(self, name) > 0, name, getattr(self, name), "1 or more")
-        labels = ("sequence", "view", "contrast", "coverage", "spacing")
-        require(
-            set(self.label_weights) <= set(labels), "label_weights", self.label_weights, f"names of {', '.join(labels)}"
-        )
+        require(self.max_train_samples >= 0, "max_train_samples", self.max_train_samples, "0 (all) or more")
+        expected = f"names of {', '.join(LABELS)}"
+        require(set(self.label_weights) <= set(LABELS), "label_weights", self.label_weights, expected)
 
 
 def describe(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
@@ -186,7 +193,7 @@ def load(schema: type[T], path: str | None, overrides: Sequence[str] = ()) -> T:
     file that is not YAML or an override that is not key=value.
     """
     import yaml
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     for text in overrides:
@@ -196,11 +203,15 @@ def load(schema: type[T], path: str | None, overrides: Sequence[str] = ()) -> T:
     try:
         merged = OmegaConf.structured(schema)
         if path:
-            merged = OmegaConf.merge(merged, OmegaConf.load(find(path)))
+            content = OmegaConf.load(find(path))
+            require(isinstance(content, DictConfig), "config", path, "a YAML file of keys and values")
+            merged = OmegaConf.merge(merged, content)
         where = "the command line" if overrides else where
         merged = OmegaConf.merge(merged, OmegaConf.from_dotlist(list(overrides)))
+        # ${oc.env:…} would carry secrets of the environment into logs and checkpoints.
+        require("${" not in OmegaConf.to_yaml(merged, resolve=False), "${…}", "interpolation", "plain values")
         return OmegaConf.to_object(merged)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
     except OmegaConfBaseException as error:
         raise UsageError(f"{where}: {_explain(schema, error)}") from None
@@ -209,7 +220,7 @@ def load(schema: type[T], path: str | None, overrides: Sequence[str] = ()) -> T:
 def _explain(schema: type, error: Exception) -> str:
     """OmegaConf's message in one line, with the closest known key when a key is unknown."""
     first = str(error).splitlines()[0]
-    key = getattr(error, "full_key", None) or ""
+    key = (getattr(error, "full_key", None) or "").split("[")[0]
     known = [name for name, _, _ in describe(schema)]
     if key and key not in known and not any(name.startswith(key + ".") for name in known):
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)

@@ -5,8 +5,10 @@ Also runs alone: without a launcher the process is a world of one.
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,18 +16,21 @@ import torch
 from radnet.config import TrainConfig
 from radnet.errors import UsageError
 
+T = TypeVar("T")
 TAG = "state"  # DeepSpeed's own name for what lies in a checkpoint's engine folder
 
 
-def start(device: str) -> tuple[int, int]:
-    """Join the job's processes (or form a world of one); returns (rank, world).
-
-    device: "cpu" or "cuda". Raises UsageError when cuda is asked for and there is none.
-    """
+def check_device(device: str) -> None:
+    """Raise UsageError unless device is "cpu", or "cuda" and torch sees one."""
     if device not in ("cpu", "cuda"):
         raise UsageError(f"device={device!r} was given, expected cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("device=cuda was asked for, but torch sees no CUDA device; use device=cpu or mend the driver")
+
+
+def start(device: str) -> tuple[int, int]:
+    """Join the job's processes (or form a world of one); returns (rank, world). Raises UsageError as check_device."""
+    check_device(device)
     if device == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"  # read by DeepSpeed at import
     if "RANK" not in os.environ:
@@ -53,6 +58,28 @@ def stop() -> None:
         dist.destroy_process_group()
 
 
+def share(value: T) -> T:
+    """Rank 0's value, on every rank; what the others pass is ignored."""
+    box = [value]
+    torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Work that each rank does on its own: a UsageError of any rank is raised on all, so that none waits for it."""
+    raised = None
+    try:
+        yield
+    except UsageError as error:
+        raised = str(error)
+    everyone: list[str | None] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everyone, raised)
+    first = next((text for text in everyone if text), None)
+    if first:
+        raise UsageError(first)
+
+
 def _quiet() -> None:
     """DeepSpeed logs tens of lines at INFO; warnings and errors stay."""
     import logging
@@ -63,10 +90,10 @@ def _quiet() -> None:
 def accumulate_steps(config: TrainConfig, world: int) -> int:
     """Micro-batches of one step on one rank; UsageError unless global = micro × accumulate × world."""
     micro, wanted = config.engine.micro_batch, config.engine.global_batch
-    if micro < 1 or wanted % (micro * world):
+    if wanted % (micro * world):
         raise UsageError(
             f"engine.global_batch={wanted} is not a multiple of engine.micro_batch={micro} x {world} processes; "
-            f"choose for example engine.global_batch={max(micro, 1) * world}"
+            f"choose for example engine.global_batch={micro * world}"
         )
     return wanted // (micro * world)
 
@@ -86,6 +113,9 @@ class Engine:
         optimizer = torch.optim.AdamW(
             trained, lr=config.optimizer.learning_rate, weight_decay=config.optimizer.weight_decay
         )
+        self._bad = torch.zeros((), device=device)
+        for parameter in trained:
+            parameter.register_hook(self._watch)
         self._engine, *_ = deepspeed.initialize(
             model=model.to(device), optimizer=optimizer, config=_settings(config), dist_init_required=False
         )
@@ -98,6 +128,16 @@ class Engine:
         DeepSpeed divides by the accumulate steps and averages over ranks; multiplying by both first leaves the sum.
         """
         self._engine.backward(loss * (self.accumulate * self.world))
+
+    def _watch(self, gradient: torch.Tensor) -> None:
+        """Runs on every gradient as backward makes it, before DeepSpeed reduces it; no host synchronisation."""
+        self._bad += ~torch.isfinite(gradient).all()
+
+    def gradients_finite(self) -> bool:
+        """Whether every gradient since the last call was finite on every rank; the same answer on all."""
+        bad = self.all_sum(self._bad)
+        self._bad.zero_()
+        return bad.item() == 0
 
     def step(self, learning_rate: float) -> None:
         """Close one micro-batch; at the last of a step the optimizer moves with this learning rate."""

@@ -5,6 +5,7 @@ scale intensities by the percentiles stored with each sample, pad, flip. The sam
 neighbour. DALI follows the epoch's list because each sample has an index file of its own, listed in the list's order.
 """
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import torch
 from radnet import order, store
 from radnet.config import DataConfig
 from radnet.errors import UsageError
-from radnet.labels.taxonomy import TAXONOMIES
+from radnet.labels.taxonomy import taxonomy
 
 SPACING = 12  # index of the slice spacing in a target row
 
@@ -26,7 +27,7 @@ SPACING = 12  # index of the slice spacing in a target row
 class Samples:
     """What the loader knows of each sample before it reads a voxel; row i of every array is sample i.
 
-    keys, patients, collections: str. shards: name; positions: index of the sample in its tar. targets: float32 [N,13],
+    keys, patients: str. shards: name; positions: index of the sample in its tar. targets: float32 [N,13],
     -1 unknown. num_slices: int64 [N].
     """
 
@@ -59,21 +60,28 @@ class Batch:
     keys: list[str]
 
 
-def read_samples(root: str, split: str, taxonomy: str, limit: int = 0) -> Samples:
+def read_samples(root: str, split: str, taxonomy_name: str, limit: int = 0, *, masks: bool = False) -> Samples:
     """The samples of one split of a finished shard set, sorted by key (a keyed hash, so any first N are a fair draw).
 
-    Raises UsageError for an unfinished set, a tar that is missing or has another size than the index says, an unknown
-    taxonomy or an empty split.
+    limit: at most this many; 0 = all. masks: every sample must have one. Raises UsageError for an unfinished set, a tar
+    that is missing or has another size than the index says, an unknown taxonomy, an empty split or a missing mask.
     """
+    if not Path(root).is_dir():
+        raise UsageError(f"data.shards={root!r} is not a folder; give the folder of a finished shard set")
     index = store.read_index(root)
-    if taxonomy not in TAXONOMIES:
-        raise UsageError(f"data.taxonomy={taxonomy!r} is unknown; expected one of {', '.join(TAXONOMIES)}")
+    mapping = taxonomy(taxonomy_name)
     for shard in index.splits.get(split, []):
         _check_shard(Path(root), shard)
     rows = [row for row in store.read_labels(root).to_pylist() if row["split"] == split]
     rows = sorted(rows, key=lambda row: row["key"])[: limit or None]
     if not rows:
-        raise UsageError(f"the {split} split of {root} has no samples; shard more series or change the split fractions")
+        filled = ", ".join(name for name, shards in index.splits.items() if shards)
+        raise UsageError(
+            f"the {split} split of {root} has no samples; {filled} have; shard more, or change the fractions"
+        )
+    unmasked = [row["key"] for row in rows if masks and "mask.npy" not in json.loads(row["crc32"])]
+    if unmasked:
+        raise UsageError(f"{len(unmasked)} samples of {root} have no mask, {unmasked[0]} first; shard cases with masks")
     return Samples(
         root=root,
         codec=index.codec,
@@ -82,7 +90,7 @@ def read_samples(root: str, split: str, taxonomy: str, limit: int = 0) -> Sample
         shards=[row["shard"] for row in rows],
         positions=np.array([row["position"] for row in rows]),
         num_slices=np.array([row["num_slices"] for row in rows]),
-        targets=np.stack([TAXONOMIES[taxonomy].targets(row) for row in rows]),
+        targets=np.stack([mapping.targets(row) for row in rows]),
     )
 
 
@@ -118,19 +126,20 @@ class Loader:
         listed = order.order(self._repeats, seed=seed, epoch=epoch, multiple=global_batch)
         where = self._positions(len(listed), consumed)
         flips = np.stack([order.flips(seed, epoch, int(place)) for place in where])
-        return self._batches(listed[where], flips if self.config.flip else np.zeros_like(flips))
+        return self._batches(listed, where, flips if self.config.flip else np.zeros_like(flips))
 
     def evaluation(self) -> Iterator[Batch]:
         """Every sample once over all ranks, in order, unaugmented; padding has weight 0."""
         listed = order.pad(np.arange(len(self.samples)), self.micro_batch * self.world)
         where = self._positions(len(listed), 0)
-        return self._batches(listed[where], np.zeros((len(where), 3), np.int32))
+        return self._batches(listed, where, np.zeros((len(where), 3), np.int32))
 
     def _positions(self, length: int, start: int) -> np.ndarray:
         return order.positions(length, micro_batch=self.micro_batch, rank=self.rank, world=self.world, start=start)
 
-    def _batches(self, numbers: np.ndarray, flips: np.ndarray) -> Iterator[Batch]:
-        read = np.where(numbers == order.PADDING, 0, numbers)
+    def _batches(self, listed: np.ndarray, where: np.ndarray, flips: np.ndarray) -> Iterator[Batch]:
+        # Padding reads the list again from its start, so that what BatchNorm sees of it is a fair draw too.
+        numbers, read = listed[where], listed[where % (listed != order.PADDING).sum()]
         pipeline = _pipeline(self, read, flips)
         for start in range(0, len(numbers), self.micro_batch):
             outputs = pipeline.run()
@@ -168,7 +177,12 @@ def _write_indices(samples: Samples, folder: Path) -> list[str]:
     paths = []
     for number, (shard, position) in enumerate(zip(samples.shards, samples.positions, strict=True)):
         path = folder / f"{number:06d}.idx"
-        path.write_text(f"v1.2 1\n{lines[shard][position]}\n")
+        line = lines[shard][position] if position < len(lines[shard]) else ""
+        if f" {samples.keys[number]}.vol." not in line:
+            raise UsageError(
+                f"{shard}.idx does not list {samples.keys[number]} at {position}; run radnet verify {samples.root}"
+            )
+        path.write_text(f"v1.2 1\n{line}\n")
         paths.append(str(path))
     return paths
 

@@ -159,7 +159,7 @@ def _counts(rows: Sequence[Row], label: str) -> dict[str, Counter]:
 
 def _panels(lines: Sequence[Row]) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
     """Group metrics by their first two words: "train/loss/total" is the line "total" of the panel "train loss"."""
-    keys = {key for line in lines for key, value in line.items() if is_number(value)} - {"step", "time"}
+    keys = {key for line in lines for key, value in line.items() if is_number(value)} - {"step", "time_s"}
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for key in sorted(keys, key=_panel_order):
         points = [(line["step"], line[key]) for line in lines if is_number(line.get(key))]

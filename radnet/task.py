@@ -9,10 +9,11 @@ import torch
 from radnet import checkpoint, export, loss, metrics
 from radnet.config import TrainConfig
 from radnet.freeze import freeze
-from radnet.heads import LABELS, SINGLE_LABELS, to_scores
-from radnet.labels.taxonomy import TAXONOMIES
+from radnet.heads import to_scores
+from radnet.labels.taxonomy import taxonomy
 from radnet.loader import Batch
 from radnet.nets import build_net
+from radnet.target import LABELS, SINGLE_LABELS
 
 NEW_KEYS = ("heads\\..*", "decoder\\..*")  # what sits on a backbone is new in another task
 
@@ -24,8 +25,8 @@ class LabelTask:
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
-        taxonomy = TAXONOMIES[config.data.taxonomy]
-        self.names = {label: tuple(getattr(taxonomy, label)) for label in LABELS[:-1]}
+        chosen = taxonomy(config.data.taxonomy)
+        self.names = {label: tuple(getattr(chosen, label)) for label in LABELS[:-1]}
         self.weights = dict.fromkeys(LABELS, 1.0) | config.label_weights
 
     def architecture(self) -> dict[str, Any]:
@@ -75,6 +76,7 @@ class SegmentationTask:
     """The liver (lesions included) from a volume and its mask."""
 
     masks = True
+    names = {"segmentation": ("background", "liver")}
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
@@ -130,16 +132,17 @@ def predict(task: Task, model: torch.nn.Module, batches: Iterable[Batch]) -> dic
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
-def initial_model(task: Task) -> tuple[torch.nn.Module, str]:
-    """The task's network with initial weights, frozen as configured, and a sentence that says where they came from.
+def initial_model(task: Task, resumed: str | None) -> tuple[torch.nn.Module, str]:
+    """The task's network with initial weights, frozen as configured, and a phrase that says where they come from.
 
-    A checkpoint of the run itself comes before this and overrides it (radnet.launch.training).
+    resumed: the phrase for a checkpoint of the run itself, whose weights replace these later; model.init is not read.
     """
     config = task.config
-    torch.manual_seed(config.seed)
-    model = build_net(task.architecture())
-    origin = f"random weights (seed {config.seed})"
-    if config.model.init:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = build_net(task.architecture())
+    origin = resumed or f"random weights (seed {config.seed})"
+    if config.model.init and not resumed:
         source = checkpoint.weights(config.model.init)
         new = export.load_weights(model, export.read_weights(source), allow_missing=NEW_KEYS, allow_unused=NEW_KEYS)
         origin = f"weights of {source} ({len(new)} of {len(model.state_dict())} tensors are new)"

@@ -22,7 +22,7 @@ class Tracker:
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Append the metrics of a step."""
         with self._path.open("a") as stream:
-            stream.write(json.dumps({"step": step, "time": round(time.time(), 3)} | metrics) + "\n")
+            stream.write(json.dumps({"step": step, "time_s": round(time.time(), 3)} | metrics) + "\n")
         if self._wandb:
             self._wandb.log(metrics, step=step)
 
@@ -61,7 +61,7 @@ def _cut(path: Path, first_step: int) -> None:
         try:
             if json.loads(line)["step"] <= first_step:
                 kept.append(line + "\n")
-        except ValueError:
+        except (ValueError, TypeError, KeyError):
             continue  # the line that was being written when the run died
     store.write_atomic(str(path), "".join(kept).encode())
 
@@ -80,10 +80,20 @@ def _start_wandb(config: TrainConfig):
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
-    settings = wandb.Settings(init_timeout=config.tracking.timeout_s, console="off", x_disable_stats=True)
+    # Without these W&B records the command line, folders, host and user, and they may say whose archive it is.
+    settings = wandb.Settings(
+        init_timeout=config.tracking.timeout_s,
+        console="off",
+        host="-",
+        program="radnet",
+        disable_git=True,
+        disable_code=True,
+        x_disable_stats=True,
+        x_disable_meta=True,
+        x_save_requirements=False,
+    )
     arguments = {
         "project": config.tracking.project,
-        "name": Path(config.run).name,
         "dir": config.run,
         "config": _shown(config),
         "settings": settings,
@@ -92,5 +102,5 @@ def _start_wandb(config: TrainConfig):
         try:
             return wandb.init(mode="online", **arguments)
         except wandb.errors.Error as error:
-            print(f"radnet: W&B cannot be reached ({str(error).splitlines()[0]}); writing offline", flush=True)
+            print(f"radnet: W&B cannot be reached ({' '.join(str(error).split())}); writing offline", flush=True)
     return wandb.init(mode="offline", **arguments)

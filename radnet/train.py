@@ -6,12 +6,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from radnet import card, checkpoint, export
 from radnet.config import TrainConfig
 from radnet.engine import Engine
+from radnet.errors import UsageError
 from radnet.loader import Batch, Loader
 from radnet.task import Task, predict
 from radnet.tracking import Silent, Tracker
@@ -26,20 +29,46 @@ class TrainState:
     consumed: int = 0
 
 
-class NonFiniteLoss(RuntimeError):
-    """The loss is nan or infinite; the optimizer has not moved."""
+class NonFinite(UsageError):
+    """A loss, gradient or weight is nan or infinite; the optimizer has not moved, or nothing was saved."""
 
 
 class Interrupt:
-    """SIGTERM or SIGUSR1: save at the end of this step and leave with exit code 75."""
+    """Within the block SIGTERM and SIGUSR1 are noted: save at the end of this step and leave with exit code 75."""
 
     def __init__(self) -> None:
         self.seen = False
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, self._note)
+
+    def __enter__(self) -> "Interrupt":
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGUSR1)}
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _note(self, number: int, frame) -> None:
         self.seen = True
+
+
+# May change between two jobs of one run: where things lie, how long and how often, and what no number depends on.
+_FREE = ("run", "device", "steps", "log_every", "evaluate_every", "save_every", "keep_last", "tracking.")
+_FREE += ("data.shards", "data.num_threads", "model.init")
+
+
+def settings(config: TrainConfig, task: Task, fingerprint: str) -> dict[str, Any]:
+    """What must not change between two jobs of one run, flat. fingerprint: of the corpus."""
+    flat = dict(_flatten(asdict(config)))
+    fixed = {name: value for name, value in flat.items() if not name.startswith(_FREE)}
+    return fixed | {"task": task.architecture()["kind"], "corpus": fingerprint}
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -75,33 +104,42 @@ def train_step(
     """One optimizer step over this rank's micro-batches; returns the losses of the whole global batch.
 
     The loss is normalised by the known labels of all ranks and micro-batches, so that it does not depend on how the
-    global batch was cut. Raises NonFiniteLoss on every rank before the optimizer moves, naming step and sample keys.
+    global batch was cut. Raises NonFinite on every rank before the optimizer moves, naming step and sample keys.
     """
     engine.module.train()
     known = engine.all_sum(sum(task.known(batch) for batch in micro_batches))
     sums: dict[str, torch.Tensor] = {}
-    for batch in micro_batches:
+    for number, batch in enumerate(micro_batches, 1):
         total, parts = task.loss(engine.forward(batch.volume.to(engine.device)), _to(batch, engine.device), known)
-        _check_finite(engine, total, batch, step)
         engine.backward(total)
         for name, value in (parts | {"total": total}).items():
             sums[name] = sums.get(name, 0) + value.detach()
+        if number == len(micro_batches):
+            _check_finite(engine, sums["total"], micro_batches, step)
         engine.step(learning_rate(config, step))
     names = sorted(sums)
     totals = engine.all_sum(torch.stack([sums[name].reshape(()) for name in names]))
     return {f"train/loss/{name}": float(value) for name, value in zip(names, totals, strict=True)}
 
 
+def _check_finite(engine: Engine, total: torch.Tensor, micro_batches: list[Batch], step: int) -> None:
+    """Raise NonFinite on every rank, naming the samples of the ranks that saw it."""
+    keys = [key for batch in micro_batches for key in batch.keys]
+    finite = engine.gradients_finite()
+    if finite and engine.all_sum((~torch.isfinite(total)).float()).item() == 0:
+        return
+    mine = np.array([] if torch.isfinite(total) else keys, dtype=str)
+    named = engine.gather({"keys": mine})["keys"]
+    what = f"loss is not finite at step {step}, samples {', '.join(named)}" if len(named) else ""
+    raise NonFinite(
+        f"the {what or f'gradient is not finite at step {step}'}; the optimizer has not moved; "
+        "lower optimizer.learning_rate, or delete the newest checkpoint to go back further"
+    )
+
+
 def _to(batch: Batch, device: torch.device) -> Batch:
     mask = None if batch.mask is None else batch.mask.to(device)
     return Batch(batch.volume, batch.target.to(device), mask, batch.weight.to(device), batch.sample, batch.keys)
-
-
-def _check_finite(engine: Engine, total: torch.Tensor, batch: Batch, step: int) -> None:
-    bad = ~torch.isfinite(total.detach()).reshape(1)
-    if engine.all_sum(bad.float()).item():
-        where = f"samples {', '.join(batch.keys)} of rank {engine.rank}" if bad.item() else "another rank's samples"
-        raise NonFiniteLoss(f"the loss is not finite at step {step}: {where}; the optimizer has not moved")
 
 
 def evaluate(engine: Engine, task: Task, loader: Loader) -> dict[str, float]:
@@ -120,31 +158,37 @@ def train(
     state: TrainState,
     config: TrainConfig,
     tracker: Tracker | Silent,
+    fixed: dict[str, Any],
 ) -> bool:
-    """Train from the state to config.steps and save. Returns False when a signal ended it early, saved as well."""
-    interrupt = Interrupt()
+    """Train from the state to config.steps and save. Returns False when a signal ended it early, saved as well.
+
+    fixed: the run's settings, kept in every checkpoint.
+    """
     batches = stream(loader, state, config)
     metrics: dict[str, float] = {}
-    while state.step < config.steps:
-        begun = time.monotonic()
-        micro_batches = [next(batches) for _ in range(engine.accumulate)]
-        waited = time.monotonic() - begun
-        losses = train_step(engine, task, micro_batches, config, state.step)
-        rate = learning_rate(config, state.step)
-        advance(state, loader, config)
-        tracker.log(state.step, losses | {"learning_rate": rate} | _speed(config, time.monotonic() - begun, waited))
-        stopping = bool(engine.all_sum(torch.tensor(float(interrupt.seen))).item())
-        last = state.step == config.steps or stopping
-        if last or state.step % config.evaluate_every == 0:
-            metrics = evaluate(engine, task, validation)
-            tracker.log(state.step, metrics)
-        if last or state.step % config.log_every == 0:
-            tracker.progress(state.step, f"loss {losses['train/loss/total']:.3f}")
-        if last or state.step % config.save_every == 0:
-            save(engine, task, state, config, metrics)
-        if stopping:
-            return state.step == config.steps
-    return True
+    with Interrupt() as interrupt:
+        while state.step < config.steps:
+            begun = time.monotonic()
+            micro_batches = [next(batches) for _ in range(engine.accumulate)]
+            waited = time.monotonic() - begun
+            losses = train_step(engine, task, micro_batches, config, state.step)
+            rate = learning_rate(config, state.step)
+            advance(state, loader, config)
+            tracker.log(state.step, losses | {"learning_rate": rate} | _speed(config, time.monotonic() - begun, waited))
+            stopping = bool(engine.all_sum(torch.tensor(float(interrupt.seen))).item())
+            last = state.step == config.steps
+            # A signal leaves seconds, so it saves at once; the card then carries the evaluation before.
+            if not stopping and (last or state.step % config.evaluate_every == 0):
+                scores = evaluate(engine, task, validation)
+                metrics = {"step": state.step} | scores
+                tracker.log(state.step, scores)
+            if last or state.step % config.log_every == 0:
+                tracker.progress(state.step, f"loss {losses['train/loss/total']:.3f}")
+            if last or stopping or state.step % config.save_every == 0:
+                save(engine, task, state, config, metrics, fixed)
+            if stopping:
+                break
+    return state.step == config.steps
 
 
 def _speed(config: TrainConfig, took_s: float, waited_s: float) -> dict[str, float]:
@@ -152,12 +196,21 @@ def _speed(config: TrainConfig, took_s: float, waited_s: float) -> dict[str, flo
     return {"perf/step_s": took_s, "perf/loader_stall": waited_s / took_s, "perf/volumes_per_s": volumes_per_s}
 
 
-def save(engine: Engine, task: Task, state: TrainState, config: TrainConfig, metrics: dict[str, float]) -> Path:
-    """A checkpoint of this step, with weights that others can load; metrics: of the last evaluation, for the card."""
+def save(
+    engine: Engine, task: Task, state: TrainState, config: TrainConfig, metrics: dict[str, float], fixed: dict[str, Any]
+) -> Path:
+    """A checkpoint of this step, with weights that others can load; metrics: of the last evaluation, for the card.
+
+    Raises NonFinite, and saves nothing, when a weight is not finite.
+    """
     engine.average_norm_statistics()
+    broken = [name for name, value in engine.module.state_dict().items() if not torch.isfinite(value).all()]
+    if broken:
+        raise NonFinite(f"{broken[0]} is not finite after step {state.step}; not saved; lower optimizer.learning_rate")
 
     def export_weights(folder: Path) -> None:
-        contract, text = card.describe(task, config, state.step, metrics)
+        contract, text = card.describe(task, config, metrics)
         export.export(folder, engine.module.state_dict(), contract, text)
 
-    return checkpoint.save(Path(config.run), engine, asdict(state), export_weights, keep_last=config.keep_last)
+    kept = asdict(state) | {"settings": fixed}
+    return checkpoint.save(Path(config.run), engine, kept, export_weights, keep_last=config.keep_last)

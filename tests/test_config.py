@@ -32,6 +32,11 @@ def test_defaults_yaml_and_command_line_are_merged_in_this_order(tmp_path):
         (["label_weights.sequense=1"], "label_weights"),
         (["optimizer.learning_rate=-1"], "optimizer.learning_rate"),
         (["steps=0"], "steps"),
+        (["engine.global_batch=0"], "engine.global_batch"),
+        (["model.hidden=-5"], "model.hidden"),
+        (["model.options.in_channels=3"], "in_channels"),
+        (["max_train_samples=-13"], "max_train_samples"),
+        (["tracking.project=${oc.env:HOME}"], "plain values"),
     ],
 )
 def test_mistakes_are_one_line(overrides, message):

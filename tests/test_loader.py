@@ -119,6 +119,23 @@ def _rows(loader):
             yield batch.keys[row], batch.volume[row, 0], batch.mask[row]
 
 
+def test_padding_reads_the_list_again_and_counts_nothing(root):
+    batches = list(_loader(root, split="validation").train_epoch(seed=0, epoch=0, global_batch=8))
+    keys = [key for batch in batches for key in batch.keys]
+    assert keys[:3] == keys[3:6] and keys[6:] == keys[:2] and len(set(keys[:3])) == 3
+    assert torch.cat([batch.weight for batch in batches]).tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
+
+
+def test_sets_without_masks_and_foreign_indices_are_refused(tmp_path):
+    root = write_set(tmp_path / "set", {"train": 4})
+    with pytest.raises(UsageError, match="4 samples of .* have no mask"):
+        read_samples(str(root), "train", "paper", masks=True)
+    lines = (root / "train-000000.idx").read_text().splitlines()
+    (root / "train-000000.idx").write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
+    with pytest.raises(UsageError, match="does not list key0000 at 0; run radnet verify"):
+        _loader(root)
+
+
 def test_a_constant_volume_is_zeros_not_nan(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.corpus.volume", lambda number: np.full((10, 8, 8), 7, np.int16))
     root = write_set(tmp_path / "set", {"train": 1})

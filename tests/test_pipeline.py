@@ -9,7 +9,7 @@ import pytest
 from radnet import export, store
 from radnet.errors import OK
 from radnet.launch import demo
-from radnet.launch.stations import last_lines, run_station
+from radnet.launch.stations import Measured, last_lines, run_station
 
 TOY = demo.Size(
     patients=14,
@@ -106,7 +106,7 @@ def test_wandb_wrote_offline(out):
 
 
 def test_the_summary_says_where_everything_lies(out):
-    text = demo.summary(out, [])
+    text = demo.summary(out, [Measured("phantom", 1.0, 100.0, 0)])
     assert all(word in text for word in ("report.html", "weights/", "shards/", "held-out accuracy", "liver Dice"))
 
 

@@ -1,5 +1,6 @@
 """Training: resume = straight through, two ranks = accumulation, and what happens when something breaks."""
 
+import fcntl
 import json
 import shutil
 import signal
@@ -104,8 +105,9 @@ def test_a_loss_that_is_not_finite_stops_before_the_optimizer_moves(tmp_path, sh
     result = pretrain(
         run, shards, "optimizer.learning_rate=1e30", "optimizer.clip=0", "save_every=1", "evaluate_every=100"
     )
-    assert result.returncode == 1 and "the loss is not finite at step" in result.stderr and "key0" in result.stderr
-    step = int(result.stderr.split("not finite at step ")[-1].split(":")[0])
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert "the loss is not finite at step" in result.stderr and "key0" in result.stderr
+    step = int(result.stderr.split("not finite at step ")[1].split(",")[0])
     assert sorted(folder.name for folder in run.glob("step_*")) == [
         f"step_{n:06d}" for n in range(max(step - 1, 1), step + 1)
     ]
@@ -122,6 +124,67 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(tmp_path, straight, capsys):
     assert "step_000006" in capsys.readouterr().out
     (run / "step_000003" / "manifest.json").unlink()
     assert checkpoint.latest(run) is None
+
+
+@pytest.mark.parametrize("change", ["seed=1", "engine.micro_batch=4", "data.flip=false", "model.options.width=8"])
+def test_a_run_goes_on_only_with_the_settings_it_began_with(tmp_path, shards, straight, change):
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    result = pretrain(run, shards, change)
+    name = change.split("=")[0]
+    assert result.returncode == 2 and f"was saved with {name}=" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_another_corpus_is_refused(tmp_path, straight):
+    run, other = tmp_path / "run", write_set(tmp_path / "other", {"train": 5, "validation": 3})
+    shutil.copytree(straight, run)
+    index = other / "index.json"
+    index.write_text(index.read_text().replace("0" * 64, "1" * 64))
+    result = pretrain(run, other)
+    assert result.returncode == 2 and "was saved with corpus=0000" in result.stderr
+
+
+def test_resuming_needs_model_init_no_more(tmp_path, shards, straight):
+    run, init = tmp_path / "run", tmp_path / "init"
+    shutil.copytree(straight, init)
+    assert "starting from weights of" in pretrain(run, shards, "steps=3", f"model.init={init}").stdout
+    shutil.rmtree(init)
+    result = pretrain(run, shards, f"model.init={init}")
+    assert result.returncode == 0 and "own run at step 3" in result.stdout
+
+
+def test_a_damaged_newer_checkpoint_does_not_cost_the_new_one(tmp_path, shards, straight):
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    (run / "step_000006" / "state.json").write_text("{}")
+    assert pretrain(run, shards, "steps=4", "keep_last=1").returncode == 0
+    assert checkpoint.latest(run) == run / "step_000004" and not (run / "step_000003").exists()
+
+
+def test_a_second_job_on_one_run_is_refused(tmp_path, shards):
+    run = tmp_path / "run"
+    run.mkdir()
+    with open(run / ".job", "a+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        result = pretrain(run, shards)
+    assert result.returncode == 2 and "another job trains in" in result.stderr
+
+
+def test_a_mistake_seen_by_one_rank_is_said_once_and_ends_all(tmp_path, shards):
+    """Rank 0 cannot write the run folder; rank 1 would wait for it for ever."""
+    (tmp_path / "file").touch()
+    result = pretrain(tmp_path / "file" / "run", shards, processes=2, port=29538)
+    lines = [line for line in result.stderr.splitlines() if line.startswith("radnet: ")]
+    assert result.returncode == 2 and len(lines) == 1 and "cannot be written" in lines[0]
+
+
+def test_wandb_records_no_folder_and_no_command(tmp_path, shards):
+    run = tmp_path / "canary-hospital"
+    assert pretrain(run, shards, "steps=2", "tracking.wandb=offline").returncode == 0
+    record = next((run / "wandb").glob("offline-run-*/*.wandb")).read_bytes()
+    assert b"train/loss" in record
+    for secret in (b"canary-hospital", str(shards).encode(), b"data.shards=", str(ROOT).encode()):
+        assert secret not in record, secret
 
 
 def test_learning_rate_warms_up_and_decays_to_zero():

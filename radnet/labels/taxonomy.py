@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from radnet.errors import UsageError
 from radnet.labels.coverage import COVERAGE
 from radnet.labels.sequence import FAMILIES
 
@@ -63,3 +64,10 @@ TAXONOMIES = {
     "paper": Taxonomy("paper", ("CT", "T1-SE", "T2-SE", "T1-FLAIR", "T2-FLAIR"), _paper_sequence),
     "extended": Taxonomy("extended", tuple(FAMILIES), _extended_sequence),
 }
+
+
+def taxonomy(name: str) -> Taxonomy:
+    """The taxonomy of that name; UsageError, listing what there is, for another."""
+    if name not in TAXONOMIES:
+        raise UsageError(f"data.taxonomy={name!r} is unknown; expected one of {', '.join(TAXONOMIES)}")
+    return TAXONOMIES[name]
