@@ -59,11 +59,6 @@ def rotation(angles_deg: Triple) -> np.ndarray:
     return matrix
 
 
-def compose(a_to_b: np.ndarray, b_to_c: np.ndarray) -> np.ndarray:
-    """Chain two [3,4] index maps, a → b, then b → c, into a → c [3,4] float64."""
-    return _homogeneous(b_to_c)[:3] @ _homogeneous(a_to_b)
-
-
 def invert(out_to_in: np.ndarray) -> np.ndarray:
     """The way back, in_to_out [3,4] float64: pass it to `resample` to return to the input grid.
 

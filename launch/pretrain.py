@@ -3,7 +3,8 @@
     deepspeed --num_accelerators 2 launch/pretrain.py CONFIG key=value …
     radnet pretrain CONFIG key=value …        (one process)
 
-Run the same command again to resume. SIGTERM and SIGUSR1 save and exit with 75.
+Run the same command again to resume. SIGTERM or SIGUSR1 to the training processes (not to DeepSpeed's launcher, which
+does not pass them on) saves and exits with 75.
 """
 
 from radnet.config import TrainConfig, load

@@ -4,18 +4,17 @@ from radnet.backbone import Backbone
 from radnet.errors import UsageError
 
 
-def _num_frozen(level: int | str, names: list[str]) -> int:
+def _num_frozen(level: str, names: list[str]) -> int:
     by_name = {"none": 0, "all": len(names)} | {name: k for k, name in enumerate(names, start=1)}
-    num_frozen = by_name.get(level) if isinstance(level, str) else level
-    if num_frozen is None or not 0 <= num_frozen <= len(names):
-        raise UsageError(f"freeze level is {level!r}, expected 0 to {len(names)}, none, all or {', '.join(names)}")
-    return num_frozen
+    if level not in by_name:
+        raise UsageError(f"freeze level is {level!r}, expected none, all or {', '.join(names)}")
+    return by_name[level]
 
 
-def freeze(backbone: Backbone, level: int | str) -> list[str]:
+def freeze(backbone: Backbone, level: str) -> list[str]:
     """Hold the first groups fixed and release the rest; returns the names of the frozen ones.
 
-    level: how many groups from the input on; or "none", "all", or the name of the last group to freeze ("block3").
+    level: "none", "all", or the name of the last group to freeze, counted from the input ("block3").
 
     Every group is set, so a second call undoes the first. Frozen parameters have requires_grad off and no gradient;
     frozen modules stay in eval mode through any later `train()` (see `Backbone.train`), so that a frozen BatchNorm

@@ -81,12 +81,11 @@ def label_loss(
     return total, {name: part.detach() for name, part in parts.items()}
 
 
-def dice_loss(logits_NKDHW: Tensor, mask_NDHW: Tensor, weight_N: Tensor, known: Tensor | None = None) -> Tensor:
+def dice_loss(logits_NKDHW: Tensor, mask_NDHW: Tensor, weight_N: Tensor, known: Tensor) -> Tensor:
     """Soft Dice over the foreground classes plus cross-entropy over voxels, both per sample, weighted by weight_N.
 
     logits_NKDHW: K ≥ 2 classes, class 0 is background. mask_NDHW: integer class of every voxel. weight_N: 0 for
-    padding.
-    known: sum of weight_N over all ranks and micro-batches of the step; None takes this micro-batch's own sum.
+    padding. known: sum of weight_N over all ranks and micro-batches of the step.
     One voxel is added above and below the Dice fraction, so an absent class that is not predicted costs nothing.
     Returns a float32 scalar.
     """
@@ -98,5 +97,4 @@ def dice_loss(logits_NKDHW: Tensor, mask_NDHW: Tensor, weight_N: Tensor, known: 
     overlap = (probability_NKV * truth_NKV).sum(dim=2)
     dice_NK = (2 * overlap + 1) / (probability_NKV.sum(dim=2) + truth_NKV.sum(dim=2) + 1)
     cost_N = (cross_entropy_N + 1 - dice_NK.mean(dim=1)) * weight_N
-    total = weight_N.sum() if known is None else known
-    return cost_N.sum() / torch.where(total > 0, total, 1.0)
+    return cost_N.sum() / torch.where(known > 0, known, 1.0)

@@ -35,11 +35,6 @@ def accuracy(predicted: np.ndarray, target: np.ndarray) -> float:
     return float(np.mean(predicted == target)) if len(target) else float("nan")
 
 
-def one_vs_rest_accuracy(predicted: np.ndarray, target: np.ndarray, k: int) -> float:
-    """Share of [N] entries on which prediction and target agree about being class k; nan when empty."""
-    return accuracy(predicted == k, target == k)
-
-
 def auc(score: np.ndarray, positive: np.ndarray) -> float:
     """Area under the ROC curve of scores [N] for positive [N] bool, by ranks, ties averaged; nan for a single class."""
     positive = np.asarray(positive, dtype=bool)
@@ -68,12 +63,6 @@ def majority_rate(target: np.ndarray) -> float:
     if len(target) == 0:
         return float("nan")
     return float(np.unique(target, axis=0, return_counts=True)[1].max() / len(target))
-
-
-def confusion_matrix(predicted: np.ndarray, target: np.ndarray, num_classes: int) -> np.ndarray:
-    """[K,K] int64 of two [N] arrays of class indices; rows are targets, columns predictions."""
-    cells = np.asarray(target, dtype=np.int64) * num_classes + np.asarray(predicted, dtype=np.int64)
-    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def mae(predicted: np.ndarray, target: np.ndarray) -> float:

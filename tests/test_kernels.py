@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 from scipy.ndimage import map_coordinates
 
-from radnet.kernels.grid import compose, grid, invert, rotation
+from radnet.kernels.grid import grid, invert, rotation
 from radnet.kernels.resample import resample
 
 GEOMETRIES = 300
@@ -158,7 +158,8 @@ def test_rotation_is_in_millimetres():
 def test_the_way_back():
     """A mask on the output grid returns to where it was; the two maps cancel."""
     matrix = grid((30, 40, 50), (3, 1, 1), (18, 48, 48), (5, 0.8, 0.8), offset_mm=(1, -2, 3), rotation_deg=(4, 5, 6))
-    assert np.allclose(compose(matrix, invert(matrix)), np.eye(4)[:3], atol=1e-12)
+    row = np.array([[0, 0, 0, 1]])
+    assert np.allclose(np.vstack([matrix, row]) @ np.vstack([invert(matrix), row]), np.eye(4), atol=1e-12)
     mask = np.zeros((12, 20, 20), np.uint8)
     mask[3:9, 5:15, 5:15] = 1
     there = grid(mask.shape, (2, 1, 1), (24, 40, 40))

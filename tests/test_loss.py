@@ -131,7 +131,9 @@ def test_dice_loss_equals_numpy(num_classes):
     logits, mask = rng.normal(0, 2, (3, num_classes, 4, 5, 6)), rng.integers(0, num_classes, (3, 4, 5, 6))
     mask[1] = 0
     weight = np.array([1.0, 0.5, 2.0])
-    loss = dice_loss(torch.tensor(logits), torch.tensor(mask.astype(np.uint8)), torch.tensor(weight))
+    loss = dice_loss(
+        torch.tensor(logits), torch.tensor(mask.astype(np.uint8)), torch.tensor(weight), torch.tensor(weight.sum())
+    )
     assert loss.item() == pytest.approx(numpy_dice_loss(logits, mask, weight), rel=1e-5)
 
 
@@ -139,11 +141,11 @@ def test_dice_loss_ignores_padding_and_shares_add_up():
     logits = torch.randn(3, 2, 4, 4, 4, requires_grad=True)
     mask, weight = torch.randint(0, 2, (3, 4, 4, 4)), torch.tensor([1.0, 1.0, 0.0])
     logits.data[2] = float("nan")
-    whole = dice_loss(logits, mask, weight)
+    whole = dice_loss(logits, mask, weight, weight.sum())
     shares = [dice_loss(logits[k : k + 1], mask[k : k + 1], weight[k : k + 1], weight.sum()) for k in range(3)]
     torch.testing.assert_close(sum(shares), whole)
     whole.backward()
     assert not logits.grad[2].any() and logits.grad[:2].any()
-    assert dice_loss(logits, mask, torch.zeros(3)).item() == 0
+    assert dice_loss(logits, mask, torch.zeros(3), torch.tensor(0.0)).item() == 0
     confident = torch.stack([1 - mask[:2], mask[:2]], dim=1) * 50.0
-    assert dice_loss(confident, mask[:2], weight[:2]).item() == pytest.approx(0, abs=1e-4)
+    assert dice_loss(confident, mask[:2], weight[:2], weight[:2].sum()).item() == pytest.approx(0, abs=1e-4)
