@@ -186,7 +186,6 @@ def test_refusals_list_what_there_is(call, says):
     ("level", "expected"),
     [
         ("none", []),
-        ("none", []),
         ("block1", ["stem", "block1"]),
         ("block2", ["stem", "block1", "block2"]),
         ("all", ["stem", "block1", "block2", "block3", "block4", "tail"]),
