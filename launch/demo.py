@@ -17,6 +17,7 @@ from radnet.launch.stations import Measured, Station, last_lines, run_station, s
 
 MARK = ".radnet-demo"
 PROCESSES = 2
+PUBLIC = {"privacy": {"key": "public"}}
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,9 @@ def plan(out: Path, dicom: Path | None, size: Size) -> list[Station]:
     if dicom:
         sources.append({"path": str(dicom), "kind": "dicom", "collection": "own", "licence": "unknown"})
     # The published key serves the phantom alone; with a user's own series the user's own key hashes every name.
-    _write(out / "shard.yaml", out / "shards", sources, "" if dicom else "public", [0.55, 0.1, 0.35])
+    _write(out / "shard.yaml", out / "shards", sources, [0.55, 0.1, 0.35], **({} if dicom else PUBLIC))
     cases = [{"path": str(archive / "cases"), "kind": "nifti", "collection": "phantom", "licence": "CC0-1.0"}]
-    _write(out / "cases.yaml", out / "cases", cases, "public", [0.5, 0.15, 0.35])
+    _write(out / "cases.yaml", out / "cases", cases, [0.5, 0.15, 0.35], **PUBLIC)
     shards, pretrained, table = str(out / "shards"), str(out / "pretrain"), str(out / "evaluation.json")
     finetuned = {init: str(out / f"finetune-{init}") for init in ("pretrained", "random")}
     truth = str(archive / "truth" / "truth.csv")
@@ -108,18 +109,12 @@ def plan(out: Path, dicom: Path | None, size: Size) -> list[Station]:
     ]
 
 
-def _write(path: Path, out: Path, sources: list[dict], key: str, fractions: list[float]) -> None:
+def _write(path: Path, out: Path, sources: list[dict], fractions: list[float], **privacy: dict) -> None:
     """A configuration of radnet shard."""
     import yaml
 
     splits = dict(zip(("train", "validation", "test"), fractions, strict=True))
-    content = {
-        "out": str(out),
-        "sources": sources,
-        "privacy": {"key": key},
-        "splits": splits,
-        "shard_bytes": 64_000_000,
-    }
+    content = {"out": str(out), "sources": sources, "splits": splits, "shard_bytes": 64_000_000} | privacy
     path.write_text(yaml.safe_dump(content, sort_keys=False))
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from radnet import store
-from radnet.errors import OK, USAGE
+from radnet.errors import OK, USAGE, UsageError
 from radnet.launch.cli import existing_folder
 from radnet.shards import ledger
-from radnet.shards.write import read_sidecar
+from radnet.shards.write import Sidecar, read_sidecar
 
 
 def main(argv: list[str]) -> int:
@@ -40,41 +40,67 @@ def main(argv: list[str]) -> int:
 def check(root: Path) -> Iterator[str]:
     """One line for everything that is not as index.json, the sidecars and the tables say."""
     index = store.read_index(str(root))
-    labels: dict[str, list[dict[str, Any]]] = {}
-    for row in store.read_labels(str(root)).to_pylist():
-        labels.setdefault(row["shard"], []).append(row)
+    labels = _labels(root)
+    sidecars: list[Sidecar] = []
     for split, shards in index.splits.items():
         for info in shards:
-            rows = sorted(labels.pop(info.name, []), key=lambda row: row["position"])
-            if any(row["split"] != split for row in rows):
-                yield f"labels.parquet: samples of {info.name} are not in split {split}"
-            yield from _check_shard(root, info, rows)
+            sidecar = read_sidecar(str(root / info.name))
+            if sidecar is None or sidecar.info != info:
+                yield f"{info.name}.json: missing, damaged or not the one index.json was made from"
+            else:
+                sidecars.append(sidecar)
+                yield from _check_labels(split, sidecar, labels.get(info.name, []))
+            yield from _check_files(root, info)
+            yield from _check_members(root / f"{info.name}.tar", labels.pop(info.name, []))
     for name in labels:
         yield f"labels.parquet: shard {name} is not in index.json"
-    yield from _check_ledger(root, index)
+    yield from _check_ledger(root, index, sidecars)
 
 
-def _check_shard(root: Path, info: store.ShardInfo, rows: list[dict[str, Any]]) -> Iterator[str]:
-    if getattr(read_sidecar(str(root / info.name)), "info", None) != info:
-        yield f"{info.name}.json: missing, damaged or not the one index.json was made from"
+def _labels(root: Path) -> dict[str, list[dict[str, Any]]]:
+    """The rows of labels.parquet by shard, in order of position; "members" is crc32 parsed. Raises UsageError where
+    damaged."""
+    labels: dict[str, list[dict[str, Any]]] = {}
+    try:
+        for row in store.read_labels(str(root)).to_pylist():
+            row["members"] = dict(json.loads(row["crc32"]))
+            labels.setdefault(row["shard"], []).append(row)
+        return {name: sorted(rows, key=lambda row: row["position"]) for name, rows in labels.items()}
+    except UsageError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"{root / 'labels.parquet'} is damaged ({error}); delete it and run `radnet shard CONFIG` again"
+        ) from None
+
+
+def _check_labels(split: str, sidecar: Sidecar, rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Compare what decides where a sample is and who it is with what the shard's writer noted."""
+    name = sidecar.info.name
+    found, noted = ([[row[name] for name in store.LABEL_COLUMNS] for row in table] for table in (rows, sidecar.labels))
+    if found != noted:
+        yield f"labels.parquet: rows of {name} are not those of {name}.json"
+    if any(row["split"] != split for row in rows):
+        yield f"labels.parquet: samples of {name} are not in split {split}"
+
+
+def _check_files(root: Path, info: store.ShardInfo) -> Iterator[str]:
     for suffix, digest in (("tar", info.sha256_tar), ("idx", info.sha256_idx)):
         path = root / f"{info.name}.{suffix}"
         if not path.is_file():
             yield f"{path.name}: missing"
         elif store.sha256(str(path)) != digest:
             yield f"{path.name}: its content has changed since it was written"
-    yield from _check_members(root / f"{info.name}.tar", rows)
 
 
 def _check_members(path: Path, rows: list[dict[str, Any]]) -> Iterator[str]:
-    crcs = [(row["key"], json.loads(row["crc32"])) for row in rows]
-    expected = [(f"{key}.{suffix}", crc) for key, members in crcs for suffix, crc in sorted(members.items())]
+    expected = [(f"{row['key']}.{suffix}", crc) for row in rows for suffix, crc in sorted(row["members"].items())]
     found: list[tuple[str, int]] = []
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 found.append((member.name, zlib.crc32(tar.extractfile(member).read())))
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError, AttributeError) as error:  # not a file: no content
         yield f"{path.name}: not a whole tar ({error})"
     if found != expected:
         wrong = next(
@@ -83,10 +109,10 @@ def _check_members(path: Path, rows: list[dict[str, Any]]) -> Iterator[str]:
         yield f"{path.name}: members differ from labels.parquet from {wrong} on"
 
 
-def _check_ledger(root: Path, index: store.Index) -> Iterator[str]:
+def _check_ledger(root: Path, index: store.Index, sidecars: list[Sidecar]) -> Iterator[str]:
     try:
         rows = ledger.read(str(root / "ledger.parquet"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         yield f"ledger.parquet: missing or damaged ({' '.join(str(error).split())})"
         return
     totals, splits = ledger.totals(rows), index.splits.values()
@@ -96,6 +122,10 @@ def _check_ledger(root: Path, index: store.Index) -> Iterator[str]:
         yield f"ledger.parquet: holds {totals}, index.json says {index.totals}"
     if totals["sharded"] != sum(shard.num_samples for shards in splits for shard in shards):
         yield f"ledger.parquet: {totals['sharded']} series are sharded, the shards hold another number of samples"
+    by_key = {row.series_key: row for row in rows}
+    for sidecar in sidecars:
+        if any(by_key.get(row.series_key) != row for row in sidecar.ledger):
+            yield f"ledger.parquet: rows of {sidecar.info.name} are not those of {sidecar.info.name}.json"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ A shard set without index.json is not finished; `read_index` refuses it.
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 TEMPORARY = ".tmp-"  # prefix of files being written; one that is found later was left by a process that died
+_LEFTOVER = re.compile(re.escape(TEMPORARY) + r"\w[\w.-]*-[a-z0-9_]{8}")  # as `_temporary` names them
+LABEL_COLUMNS = ("key", "split", "shard", "position", "patient_key", "crc32")  # that every labels.parquet has
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,17 @@ def _temporary(folder: Path, name: str) -> Iterator[BinaryIO]:
             os.unlink(temporary)
 
 
+def is_leftover(path: Path) -> bool:
+    """True for a file that a process which died was writing."""
+    return _LEFTOVER.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Delete what processes that died left in a folder, and nothing else; nobody may be writing there."""
+    for path in filter(is_leftover, list(folder.iterdir())):
+        path.unlink(missing_ok=True)
+
+
 class _Named:
     """A binary file that knows its path."""
 
@@ -178,7 +192,7 @@ def read_index(root: str) -> Index:
         raise UsageError(
             f"{root} has no index.json: it is not a finished shard set; run `radnet shard CONFIG` (again) to finish it"
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(
             f"{join(root, 'index.json')} is damaged; delete it and run `radnet shard CONFIG` again"
         ) from None
@@ -189,24 +203,37 @@ def read_index(root: str) -> Index:
         )
     try:
         splits = {name: [ShardInfo(**shard) for shard in split["shards"]] for name, split in content["splits"].items()}
-        return Index(content["codec"], splits, content["fingerprints"], content["totals"])
-    except (KeyError, TypeError, AttributeError) as error:
+        return Index(content["codec"], splits, dict(content["fingerprints"]), dict(content["totals"]))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UsageError(
             f"{join(root, 'index.json')} is damaged ({error}); delete it and run `radnet shard CONFIG` again"
         ) from None
 
 
-def read_labels(root: str) -> "pyarrow.Table":
-    """labels.parquet of a shard set: one row per sample. Raises UsageError where it is missing or damaged."""
+def read_table(path: str) -> "pyarrow.Table":
+    """A Parquet file, checked throughout. Raises FileNotFoundError, or ValueError in one line where it is damaged."""
     import pyarrow
     import pyarrow.parquet
 
+    try:
+        table = pyarrow.parquet.read_table(pyarrow.BufferReader(read_bytes(path)))
+        table.validate(full=True)
+    except FileNotFoundError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())[:200]})") from None
+    return table
+
+
+def read_labels(root: str) -> "pyarrow.Table":
+    """labels.parquet of a shard set: one row per sample. Raises UsageError where it is missing or damaged."""
     path = join(root, "labels.parquet")
     try:
-        return pyarrow.parquet.read_table(pyarrow.BufferReader(read_bytes(path)))
+        table = read_table(path)
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist; run `radnet shard CONFIG` to finish the shard set") from None
-    except pyarrow.ArrowInvalid as error:
-        raise UsageError(
-            f"{path} is damaged ({' '.join(str(error).split())}); run `radnet shard CONFIG` again"
-        ) from None
+    except ValueError as error:
+        raise UsageError(f"{error}; delete it and run `radnet shard CONFIG` again") from None
+    if missing := [name for name in LABEL_COLUMNS if name not in table.column_names]:
+        raise UsageError(f"{path} has no column {', '.join(missing)}; delete it and run `radnet shard CONFIG` again")
+    return table

@@ -19,6 +19,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 OBJECT_STORE_BYTES = 128 * 2**20  # paths and counts only
+PATIENCE_S = 30.0  # between two looks at whether Ray still lives; a task may take longer
 LONGEST_FOLDER = 45  # Ray puts Unix sockets (at most 107 characters) below its folder
 
 
@@ -73,8 +74,10 @@ def _knock(address: str) -> None:
 
 
 def _guard() -> None:
-    """Give a local Ray a token of its own; left alone, Ray writes one into the home folder, readable by all."""
+    """Keep a local Ray to itself: a token of its own, for Ray would write one into the home folder, readable by all,
+    and no report of its use to its makers."""
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 
 def _folder() -> str | None:
@@ -119,32 +122,49 @@ def run(
     fresh = iter(tasks)
     running: dict[Any, tuple[Any, Task[Item], frozenset[int], int]] = {}
     idle = [actor_class.remote() for _ in range(num_workers)]
+    try:
+        while True:
+            while idle:
+                entry = waiting.popleft() if waiting else next(((task, frozenset(), 0) for task in fresh), None)
+                if entry is None:
+                    break
+                task, killers, deaths = entry
+                actor = idle.pop()
+                running[actor.call.remote(handle, task, killers)] = (actor, task, killers, deaths)
+            if not running:
+                return
+            for reference in _wait(list(running)):
+                actor, task, killers, deaths = running.pop(reference)
+                try:
+                    result = ray.get(reference)
+                except ray.exceptions.RayTaskError as error:
+                    idle.append(actor)
+                    raise error.cause from error  # the worker's own exception, with its errno
+                except dead:
+                    # The dead worker's core is free for one new worker, no more: a second would wait for ever.
+                    actor = actor_class.remote()
+                    if deaths:
+                        actor, killers = _find_killers(actor, task, killers, actor_class.remote, probe, dead)
+                    waiting.append((task, killers, 1 - deaths))
+                    idle.append(actor)
+                else:
+                    idle.append(actor)
+                    yield result
+    finally:  # after an error nobody may go on writing, or keep the cores of another run
+        for actor in (*idle, *(entry[0] for entry in running.values())):
+            ray.kill(actor)
+
+
+def _wait(references: list[Any]) -> list[Any]:
+    """At least one that is done. Raises UsageError where Ray's own process on this machine died: nothing would come."""
+    import ray
+
+    home = ray.get_runtime_context().get_node_id()
     while True:
-        while idle:
-            entry = waiting.popleft() if waiting else next(((task, frozenset(), 0) for task in fresh), None)
-            if entry is None:
-                break
-            task, killers, deaths = entry
-            actor = idle.pop()
-            running[actor.call.remote(handle, task, killers)] = (actor, task, killers, deaths)
-        if not running:
-            return
-        for reference in ray.wait(list(running))[0]:
-            actor, task, killers, deaths = running.pop(reference)
-            try:
-                result = ray.get(reference)
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from error  # the worker's own exception, with its errno
-            except dead:
-                # The dead worker's core is free for one new worker, no more: a second would wait for ever.
-                actor = actor_class.remote()
-                if deaths:
-                    actor, killers = _find_killers(actor, task, killers, actor_class.remote, probe, dead)
-                waiting.append((task, killers, 1 - deaths))
-                idle.append(actor)
-            else:
-                idle.append(actor)
-                yield result
+        if ready := ray.wait(references, timeout=PATIENCE_S)[0]:
+            return ready
+        if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == home):
+            raise UsageError("Ray's node on this machine died, perhaps for want of memory; run again")
 
 
 def _find_killers(
@@ -161,7 +181,7 @@ def _find_killers(
     killers = set(known)
     for position in sorted(set(range(len(task.items))) - known):
         try:
-            ray.get(actor.call.remote(probe, task, position))
+            ray.get(_wait([actor.call.remote(probe, task, position)]))
         except dead:
             killers.add(position)
             actor = new_actor()

@@ -4,7 +4,6 @@ Order of writing: private inventory, shards, labels.parquet, ledger.parquet, ATT
 not finished.
 """
 
-import errno
 import fcntl
 import os
 import time
@@ -45,41 +44,45 @@ def build(config: ShardConfig, say: Say) -> Totals:
     """Build, or finish, the shard set that a configuration describes.
 
     say: takes lines of progress. Raises UsageError in one line for configurations and sources that make no shard set,
-    for an output begun with other inputs or held by another driver, and for a full disk.
+    for an output begun with other inputs, by another program or held by another driver, and for what the machine does:
+    full disks, sources that are away, no memory. Then nothing half-read counts as read, and another run goes on.
     """
     check(config)
-    out = Path(config.out).resolve()
-    listings = intake.list_sources(config)
+    out = Path(os.path.realpath(config.out))  # unlike resolve, it leaves links in a circle to whoever opens them
     key = load_key(config.privacy.key)
-    with _refusing_os_errors(out):
+    with _refusing_what_the_machine_does(out):
+        listings = intake.list_sources(config, key)
+        intake.refuse_foreign(out)
         (out / intake.PRIVATE).mkdir(parents=True, exist_ok=True)
         (out / intake.PRIVATE).chmod(0o700)
         with _only_driver(out):
             prints = intake.fingerprints(listings, config, key)
             intake.refuse_changes(out, prints, config)
-            if (done := _finished_index(out)) is not None:
+            if (done := _finished_totals(out)) is not None:
                 say(f"{out} is finished; nothing to do")
-                return Totals(**done.totals)
-            _clear_temporaries(out)
+                return done
+            _clear_leftovers(out)
             with actors.session(config.num_workers, config.address) as num_workers:
-                rows = intake.saved_rows(out)
+                rows = intake.saved_rows(out, listings)
                 if rows is None:
                     rows = intake.read_rows(listings, key, num_workers, say)
                     intake.save(out, rows, prints, config)
                 jobs = plan(rows, config).jobs
                 _build_shards(out, jobs, rows, config, num_workers, say)
+            _clear_leftovers(out)  # of workers that died
             return _finish(out, jobs, rows, config, prints, say)
 
 
 @contextmanager
-def _refusing_os_errors(out: Path) -> Iterator[None]:
-    """A full or read-only disk is the user's to mend; it also surfaces from workers, as the same error."""
+def _refusing_what_the_machine_does(out: Path) -> Iterator[None]:
+    """A full disk or a source that is away is the user's to mend; it also surfaces from workers, as the same error."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
-            raise UsageError(f"cannot write to {out}: {os.strerror(error.errno)}; mend that and run again") from None
-        raise
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise UsageError(f"cannot read the sources or write to {out}: {reason}; mend that and run again") from None
+    except MemoryError:
+        raise UsageError("a process ran out of memory; lower num_workers or max_voxels and run again") from None
 
 
 @contextmanager
@@ -94,25 +97,27 @@ def _only_driver(out: Path) -> Iterator[None]:
         yield
 
 
-def _finished_index(out: Path) -> store.Index | None:
-    """The index, if all it names is there; else it goes first, because what has an index counts as finished."""
+def _finished_totals(out: Path) -> Totals | None:
+    """The totals, if all that the index names is there; else it goes first: what has an index counts as finished."""
     if not (out / "index.json").exists():
         return None
     index = store.read_index(str(out))
     tars = {out / f"{info.name}.tar": info.num_bytes for shards in index.splits.values() for info in shards}
     needed = [out / "labels.parquet", out / "ledger.parquet"]
     needed += [tar.with_suffix(suffix) for tar in tars for suffix in (".idx", ".json")]
-    if all(path.is_file() for path in needed) and all(
+    is_whole = all(path.is_file() for path in needed) and all(
         tar.is_file() and tar.stat().st_size == num_bytes for tar, num_bytes in tars.items()
-    ):
-        return index
+    )
+    has_totals = index.totals.keys() == {*Status, "num_bytes"} and all(type(n) is int for n in index.totals.values())
+    if is_whole and has_totals:
+        return Totals(**index.totals)
     (out / "index.json").unlink()
     return None
 
 
-def _clear_temporaries(out: Path) -> None:
-    for leftover in out.rglob(f"{store.TEMPORARY}*"):
-        leftover.unlink(missing_ok=True)
+def _clear_leftovers(out: Path) -> None:
+    for folder in (out, out / intake.PRIVATE):
+        store.clear_leftovers(folder)
 
 
 def _build_shards(
@@ -190,7 +195,7 @@ def _finish(
             splits[job.split].append(sidecars[job.name].info)
     num_bytes = sum(info.num_bytes for shards in splits.values() for info in shards)
     totals = ledger.totals(ledger_rows) | {"num_bytes": num_bytes}
-    index = store.Index(config.codec, splits, prints, totals)
+    index = store.Index(config.codec, splits, {name: prints[name] for name in intake.PUBLIC_PRINTS}, totals)
     store.write_index(str(out), index)
     for line in ledger.summary(ledger_rows):
         say(line)

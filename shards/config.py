@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -73,13 +74,16 @@ def check(config: ShardConfig) -> None:
         raise UsageError(f"codec is {config.codec!r}, expected one of {', '.join(SUFFIX)}")
     fractions = list(asdict(config.splits).values())
     # 0.7 + 0.2 + 0.1 is not 1 in floating point, hence the tolerance.
-    if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+    # A comparison with nan is false, hence the "not".
+    if not all(fraction >= 0 for fraction in fractions) or not abs(sum(fractions) - 1) <= 1e-6:
         raise UsageError(f"splits are {fractions}, expected three fractions that add up to 1")
-    if min(config.shard_bytes, config.min_slices, config.max_voxels) < 1 or config.max_spacing_mm <= 0:
+    if min(config.shard_bytes, config.min_slices, config.max_voxels) < 1 or not config.max_spacing_mm > 0:
         raise UsageError("shard_bytes, min_slices, max_voxels and max_spacing_mm must be positive")
     if config.num_workers < 0:
         raise UsageError(f"num_workers is {config.num_workers}, expected 0 (all cores) or more")
-    if config.finest_mm is not None and (len(config.finest_mm) != 3 or min(config.finest_mm) < 0):
+    if config.finest_mm is not None and (
+        len(config.finest_mm) != 3 or not all(0 <= finest < math.inf for finest in config.finest_mm)
+    ):
         raise UsageError(f"finest_mm is {config.finest_mm}, expected three distances D,H,W in mm, or null")
 
 

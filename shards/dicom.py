@@ -1,15 +1,12 @@
 """The only door that reads DICOM: a header into a FileRecord, a series into a Volume.
 
-Everything pydicom and the native decoders throw is caught in `_guard` and becomes a SeriesError.
+Everything pydicom and the native decoders throw at a file is caught in `guard` and becomes a SeriesError.
 """
 
 import logging
-import os
 import stat
-import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, BinaryIO
@@ -25,8 +22,10 @@ from pydicom.pixels import get_decoder, iter_pixels
 from radnet.shards import elements, geometry
 from radnet.shards.assemble import assemble, real_values, used_bits
 from radnet.shards.geometry import Slice
+from radnet.shards.guard import guard, status_of
 from radnet.shards.header import KEYWORDS, PRIVATE_B_VALUE, describe
 from radnet.shards.ledger import Code, SeriesError
+from radnet.shards.public import transfer_syntax
 from radnet.shards.record import FileRecord
 from radnet.volume import Volume
 
@@ -50,30 +49,15 @@ class Reading:
     notes: list[str]
 
 
-@contextmanager
-def _guard(code: Code) -> Iterator[None]:
-    """Turn whatever pydicom and its decoders throw into SeriesError(code); it names the kind, never a value."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except SeriesError:
-        raise
-    except (EOFError, StopIteration) as error:
-        raise SeriesError(Code.TRUNCATED, "the file ends early") from error
-    except Exception as error:
-        raise SeriesError(code, type(error).__name__) from error
-
-
 def read_header(path: str) -> FileRecord:
-    """The header of one file; never raises for what the file holds.
+    """The header of one file; never raises for what the file holds, only OSError or MemoryError of the machine.
 
     `code` of the record: OK for an image that may be part of a volume; NOT_DICOM; NOT_AN_IMAGE; UNREADABLE where the
     file is damaged or cannot be opened; else the rule that refuses it. Pixels are not read; inflating is bounded.
     """
     record = FileRecord(path=path)
     try:
-        with _guard(Code.UNREADABLE):
+        with guard(Code.UNREADABLE):
             _fill(record)
     except SeriesError as error:
         record.code, record.detail = error.code, error.detail
@@ -81,10 +65,10 @@ def read_header(path: str) -> FileRecord:
 
 
 def _fill(record: FileRecord) -> None:
-    status = os.stat(record.path)
+    status = status_of(record.path)
     if not stat.S_ISREG(status.st_mode):
         raise SeriesError(Code.UNREADABLE, "a folder that cannot be listed, or not a regular file")
-    record.num_bytes = status.st_size
+    record.num_bytes, record.mtime_ns = status.st_size, status.st_mtime_ns
     if not record.num_bytes:
         raise SeriesError(Code.UNREADABLE, "the file is empty")
     with open(record.path, "rb") as file:
@@ -165,15 +149,17 @@ def read_volume(
 
     files: the files of one series, in any order; copies and strays are left out with a note. min_slices: at least 2.
     max_voxels bounds what is allocated. Raises SeriesError with the code that ledger.py explains; its detail names no
-    file and no patient.
+    file and no patient. Raises OSError or MemoryError where the machine is at fault.
     """
     records = [read_header(path) for path in sorted(files)]
+    if len({record.series_uid for record in records if record.series_uid}) > 1:
+        raise SeriesError(Code.CHANGED, "the files hold more than one series")
     slices, notes = geometry.usable(records)
     slices, strays = geometry.largest_stack(slices, max(min_slices, 2))
     num_voxels = len(slices) * slices[0].record.rows * slices[0].record.columns
     if num_voxels > max_voxels:
         raise SeriesError(Code.TOO_LARGE, f"{num_voxels} voxels, max_voxels is {max_voxels}")
-    with _guard(Code.DECODE):
+    with guard(Code.DECODE):
         slices, copies = _without_duplicates(geometry.by_position(slices))
         if len(slices) < max(min_slices, 2):
             raise SeriesError(Code.TOO_FEW_SLICES, f"{len(slices)} slices, min_slices is {min_slices}")
@@ -234,7 +220,7 @@ def _check_frames(dataset: Dataset, record: FileRecord) -> None:
     except NotImplementedError:
         is_known = False
     if not is_known:
-        raise SeriesError(Code.UNSUPPORTED_SYNTAX, f"transfer syntax {record.transfer_syntax}")
+        raise SeriesError(Code.UNSUPPORTED_SYNTAX, f"transfer syntax {transfer_syntax(record.transfer_syntax)}")
     for frame in generate_frames(dataset.PixelData, number_of_frames=record.num_frames):
         shape = elements.codestream_shape(frame)
         if shape is not None and shape != (record.rows, record.columns):

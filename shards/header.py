@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from radnet.shards.ledger import Code, SeriesError
 from radnet.shards.record import (
-    FREE_TEXT_KEYWORDS,
     NUMBER_KEYWORDS,
     TEXT_KEYWORDS,
     FileRecord,
@@ -18,10 +17,9 @@ from radnet.shards.record import (
     values,
 )
 
-_KEPT = TEXT_KEYWORDS + FREE_TEXT_KEYWORDS
 _IDENTIFIERS = ["SeriesInstanceUID", "StudyInstanceUID", "PatientID", "AcquisitionNumber", "TemporalPositionIdentifier"]
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
-KEYWORDS = [*_KEPT, *NUMBER_KEYWORDS, *_IDENTIFIERS, _SHARED, _PER_FRAME]
+KEYWORDS = [*TEXT_KEYWORDS, *NUMBER_KEYWORDS, *_IDENTIFIERS, _SHARED, _PER_FRAME]
 # Scanners keep the b-value in a private element; the same tag means something else to another manufacturer.
 PRIVATE_B_VALUE = {
     "SIEMENS": (0x0019100C, "IS"),
@@ -99,7 +97,7 @@ def _finite(numbers: list[float | int]) -> bool:
 
 def _header(dataset: Elements) -> dict[str, Any]:
     header: dict[str, Any] = {}
-    for keyword in _KEPT:
+    for keyword in TEXT_KEYWORDS:
         if text := dataset.text(keyword):
             parts = [part.strip() for part in text.split("\\")]
             header[keyword] = parts if len(parts) > 1 else parts[0]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from radnet.store import read_bytes, write_atomic
+from radnet.store import read_table, write_atomic
 
 
 class Status(StrEnum):
@@ -42,6 +42,7 @@ class Code(StrEnum):
     DUPLICATE_POSITION = "duplicate_position"
     NO_RESCALE = "no_rescale"
     BAD_NUMBER = "bad_number"
+    CHANGED = "changed"
 
 
 _EXCLUDED = {
@@ -66,11 +67,12 @@ _FAILED = {
     Code.UNSUPPORTED_SYNTAX: "no decoder for this transfer syntax; export it uncompressed",
     Code.TOO_LARGE: "declares more voxels than max_voxels; raise max_voxels if it is real",
     Code.NO_GEOMETRY: "no position or orientation; export it with ImagePositionPatient and ImageOrientationPatient",
-    Code.MIXED_GEOMETRY: "rows, columns, pixel spacing, sign or photometric vary; export the parts as their own series",
+    Code.MIXED_GEOMETRY: "patient, shape, pixel spacing, sign or photometric vary; export the parts as own series",
     Code.MISSING_SLICE: "a slice is missing; fetch the series from the archive again",
     Code.DUPLICATE_POSITION: "two different images share a position; export them as their own series",
     Code.NO_RESCALE: "CT without rescale has no HU; export it with RescaleSlope and RescaleIntercept",
     Code.BAD_NUMBER: "a header number cannot be read; export the series again",
+    Code.CHANGED: "its files were replaced while the shard set was being built; shard into a new folder",
 }
 
 STATUS: dict[Code, Status] = (
@@ -133,11 +135,11 @@ _TEXT = ("series_key", "patient_key", "status", "code", "detail", "modality")
 
 def read(path: str) -> list[LedgerRow]:
     """Read ledger.parquet; raises FileNotFoundError, or ValueError where it is damaged."""
-    import pyarrow
-    import pyarrow.parquet
-
-    table = pyarrow.parquet.read_table(pyarrow.BufferReader(read_bytes(path)))  # ArrowInvalid is a ValueError
-    return [LedgerRow(**{key: row[key] for key in row if key != "status"}) for row in table.to_pylist()]
+    try:
+        rows = read_table(path).to_pylist()
+        return [LedgerRow(**{key: row[key] for key in row if key != "status"}) for row in rows]
+    except TypeError as error:  # other columns
+        raise ValueError(f"{path} is not a ledger: {error}") from None
 
 
 def totals(rows: Iterable[LedgerRow]) -> dict[str, int]:

@@ -3,21 +3,25 @@
 Cases are reoriented to patient axes, because a segmentation network should not have to learn how a volume was stored.
 """
 
+import math
 import re
-import zlib
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from radnet.errors import UsageError
+from radnet.shards.guard import guard, status_of
 from radnet.shards.ledger import Code, SeriesError
+from radnet.shards.record import MAX_PIXEL_SPACING_MM, MAX_POSITION_MM
 from radnet.volume import Volume
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
 
+MASK_TOLERANCE_VOXELS = 0.5
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # (folder of images, pattern of image, folder of masks, pattern of mask); group 1 names the case
 _LAYOUTS = [
@@ -25,6 +29,9 @@ _LAYOUTS = [
     ("imagesTr", r"([^.].*)_0000\.nii(?:\.gz)?", "labelsTr", r"([^.].*?)\.nii(?:\.gz)?"),  # nnU-Net: channel 0
     ("imagesTr", r"([^.].*?)\.nii(?:\.gz)?", "labelsTr", r"([^.].*?)\.nii(?:\.gz)?"),
 ]
+
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -61,28 +68,62 @@ def list_cases(folder: str | Path) -> list[Case]:
     raise UsageError(f"no case in {folder}; expected volume-N.nii and segmentation-N.nii, or imagesTr/ and labelsTr/")
 
 
-def read_case(image: str | Path, mask: str | Path) -> tuple[Volume, np.ndarray]:
+def read_case(
+    image: str | Path,
+    mask: str | Path,
+    *,
+    min_slices: int = 1,
+    max_voxels: int = 1 << 30,
+    max_spacing_mm: float = math.inf,
+) -> tuple[Volume, np.ndarray]:
     """Read an image and its mask, reoriented so that D runs to superior, H to posterior and W to left.
 
     Returns (Volume, mask uint8 [D,H,W]). Geometry comes from the image alone: some published masks carry an identity
-    affine. Voxels are int16 where all are whole numbers that fit, else float32.
+    affine. Voxels are int16 where all are whole numbers that fit, else float32. min_slices and max_spacing_mm count
+    along D; max_voxels bounds what is allocated.
     Raises SeriesError: NO_GEOMETRY (identity or degenerate affine), MIXED_GEOMETRY (mask of another shape or, where it
-    has a real affine, another orientation), TIME_SERIES, COLOUR, BAD_NUMBER, TRUNCATED, UNREADABLE.
+    has a real affine, elsewhere by more than half a voxel), TOO_LARGE, TOO_FEW_SLICES, SPACING_TOO_LARGE, TIME_SERIES,
+    COLOUR, BAD_NUMBER, TRUNCATED, UNREADABLE. Raises OSError or MemoryError where the machine is at fault.
     """
-    image_file, mask_file = _open(image), _open(mask)
-    affine = _affine(image_file)
-    if affine is None:
-        raise SeriesError(Code.NO_GEOMETRY, "the affine of the image is missing, the identity or degenerate")
-    mask_affine = _affine(mask_file)
-    if _shape(image_file) != _shape(mask_file):
-        raise SeriesError(Code.MIXED_GEOMETRY, f"image {_shape(image_file)}, mask {_shape(mask_file)}")
-    if mask_affine is not None and not np.array_equal(_orientation(mask_affine), _orientation(affine)):
-        raise SeriesError(Code.MIXED_GEOMETRY, "image and mask have affines of different orientation")
-    voxels, patient_affine = _reorient(_narrow(_voxels(image_file)), affine)
-    labels, _ = _reorient(_labels(_voxels(mask_file)), affine)
-    spacing_mm = np.linalg.norm(patient_affine[:3, :3], axis=0)
-    direction = patient_affine[:3, :3] / spacing_mm
-    return Volume(voxels, tuple(spacing_mm), tuple(patient_affine[:3, 3]), direction), labels
+    with guard(Code.UNREADABLE):
+        image_file, mask_file = _open(image), _open(mask)
+        affine = _affine(image_file)
+        if affine is None:
+            raise SeriesError(Code.NO_GEOMETRY, "the affine of the image is missing, the identity or degenerate")
+        shape = _shape(image_file)
+        if math.prod(shape) > max_voxels:
+            raise SeriesError(Code.TOO_LARGE, f"{math.prod(shape)} voxels, max_voxels is {max_voxels}")
+        _check_mask(shape, affine, _shape(mask_file), _affine(mask_file))
+        num_slices, spacing_mm = (values[_old_axes(affine)[0]] for values in (shape, _spacing_mm(affine)))
+        if num_slices < min_slices:
+            raise SeriesError(Code.TOO_FEW_SLICES, f"{num_slices} slices, min_slices is {min_slices}")
+        if spacing_mm > max_spacing_mm:
+            raise SeriesError(Code.SPACING_TOO_LARGE, f"{spacing_mm:.2f} mm, max_spacing_mm is {max_spacing_mm:g}")
+        voxels, patient_affine = _reorient(_narrow(_voxels(image_file)), affine)
+        labels, _ = _reorient(_labels(_voxels(mask_file)), affine)
+    with guard(Code.NO_GEOMETRY):
+        spacings_mm = _spacing_mm(patient_affine)
+        direction = patient_affine[:3, :3] / spacings_mm
+        return Volume(voxels, tuple(spacings_mm), tuple(patient_affine[:3, 3]), direction), labels
+
+
+def _check_mask(
+    shape: tuple[int, ...], affine: np.ndarray, mask_shape: tuple[int, ...], mask_affine: np.ndarray | None
+) -> None:
+    """Raise SeriesError(MIXED_GEOMETRY) unless the mask lies on the grid of the image."""
+    if shape != mask_shape:
+        raise SeriesError(Code.MIXED_GEOMETRY, f"image {shape}, mask {mask_shape}")
+    if mask_affine is None:
+        return
+    corners = np.array([*product(*((0, size - 1) for size in shape))]) @ np.eye(3, 4) + [0, 0, 0, 1]
+    shift = float(np.abs(corners @ (np.linalg.inv(affine) @ mask_affine - np.eye(4)).T).max())
+    if not shift <= MASK_TOLERANCE_VOXELS:
+        raise SeriesError(Code.MIXED_GEOMETRY, f"corners of image and mask lie {shift:.1f} voxels apart")
+
+
+def _spacing_mm(affine: np.ndarray) -> np.ndarray:
+    """[3] lengths in mm of one step along each array axis."""
+    return np.linalg.norm(affine[:3, :3], axis=0)
 
 
 def _by_name(folder: Path, pattern: str) -> dict[str, Path]:
@@ -104,12 +145,13 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 def _open(path: str | Path) -> "Nifti1Image":
     import nibabel
-    from nibabel.filebasedimages import ImageFileError
 
-    try:
-        return nibabel.load(path)
-    except (ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, EOFError, zlib.error, ValueError):
-        raise SeriesError(Code.UNREADABLE, "not a readable NIfTI file") from None
+    status_of(str(path))  # nibabel hides why a file cannot be opened
+    with guard(Code.UNREADABLE):
+        try:
+            return nibabel.load(path)
+        except EOFError:
+            raise SeriesError(Code.UNREADABLE, "the file ends before its header does") from None
 
 
 def _shape(file: "Nifti1Image") -> tuple[int, ...]:
@@ -129,6 +171,8 @@ def _affine(file: "Nifti1Image") -> np.ndarray | None:
     coded = int(file.header["qform_code"]) or int(file.header["sform_code"])
     if not coded or not np.isfinite(affine).all() or np.allclose(affine, np.eye(4)):
         return None
+    if np.abs(affine[:3, 3]).max() > MAX_POSITION_MM or _spacing_mm(affine).max() > MAX_PIXEL_SPACING_MM:
+        raise SeriesError(Code.BAD_NUMBER, "an affine beyond any patient")
     return RAS_TO_LPS @ affine if abs(np.linalg.det(affine[:3, :3])) > 1e-6 else None
 
 
@@ -136,11 +180,10 @@ def _voxels(file: "Nifti1Image") -> np.ndarray:
     """[I,J,K] with the file's own scaling applied."""
     if file.get_data_dtype().fields is not None or file.get_data_dtype().kind == "c":
         raise SeriesError(Code.COLOUR, "voxels are colours or complex numbers")
-    try:
+    with guard(Code.TRUNCATED):
         voxels = np.asanyarray(file.dataobj).reshape(_shape(file))
-    except (OSError, EOFError, ValueError, zlib.error):
-        raise SeriesError(Code.TRUNCATED, "the file ends before its voxels do") from None
-    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+    # Also what is finite in float64 alone; "not" because a comparison with nan is false.
+    if voxels.dtype.kind == "f" and not -_LARGEST <= voxels.min() <= voxels.max() <= _LARGEST:
         raise SeriesError(Code.BAD_NUMBER, "voxels that are not finite numbers")
     return voxels
 
@@ -167,10 +210,15 @@ def _orientation(affine: np.ndarray) -> np.ndarray:
     return io_orientation(affine)
 
 
+def _old_axes(affine: np.ndarray) -> list[int]:
+    """The array axes that become D, H and W: those closest to z, y and x of the patient."""
+    closest = _orientation(affine)[:, 0]
+    return [int(np.flatnonzero(closest == world)[0]) for world in (2, 1, 0)]
+
+
 def _reorient(voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Permute and flip [I,J,K] to D,H,W = ascending z,y,x of LPS; returns (contiguous array, its affine [4,4])."""
-    orientation = _orientation(affine)
-    old_axes = [int(np.flatnonzero(orientation[:, 0] == world)[0]) for world in (2, 1, 0)]
+    orientation, old_axes = _orientation(affine), _old_axes(affine)
     new_to_old = np.zeros((4, 4))
     new_to_old[3, 3] = 1
     for new, old in enumerate(old_axes):

@@ -8,18 +8,19 @@ from typing import Any, NamedTuple
 from radnet.labels.sequence import is_localizer
 from radnet.shards.ledger import Code
 
-# The allow-list. What is not named here never leaves the file; no name, identifier, date or comment is.
-TEXT_KEYWORDS = """
-Modality SOPClassUID Manufacturer ManufacturerModelName ImageType BodyPartExamined PatientPosition ScanningSequence
-SequenceVariant ScanOptions MRAcquisitionType SequenceName PulseSequenceName EchoPulseSequence EchoPlanarPulseSequence
-AngioFlag TimeOfFlightContrast SteadyStatePulseSequence Spoiling AcquisitionContrast ComplexImageComponent
-VolumetricProperties ContrastBolusRoute ConvolutionKernel RescaleType PhotometricInterpretation BurnedInAnnotation
-LossyImageCompression
+# The allow-list. What is not named here never leaves the file; no name, identifier, date or comment is. What of it may
+# be stored outside private/ is decided in public.py.
+CODE_KEYWORDS = """
+ImageType PatientPosition ScanningSequence SequenceVariant ScanOptions MRAcquisitionType EchoPulseSequence
+EchoPlanarPulseSequence AngioFlag TimeOfFlightContrast SteadyStatePulseSequence Spoiling ComplexImageComponent
+VolumetricProperties PhotometricInterpretation BurnedInAnnotation LossyImageCompression
 """.split()
 FREE_TEXT_KEYWORDS = """
 SeriesDescription ProtocolName StudyDescription RequestedProcedureDescription PerformedProcedureStepDescription
-ContrastBolusAgent
+ContrastBolusAgent ContrastBolusRoute BodyPartExamined SequenceName PulseSequenceName AcquisitionContrast
+ConvolutionKernel RescaleType ManufacturerModelName
 """.split()
+TEXT_KEYWORDS = ["Modality", "SOPClassUID", "Manufacturer", *CODE_KEYWORDS, *FREE_TEXT_KEYWORDS]
 NUMBER_KEYWORDS = """
 RepetitionTime EchoTime InversionTime FlipAngle EchoTrainLength EchoNumbers NumberOfAverages MagneticFieldStrength
 DiffusionBValue NumberOfTemporalPositions ContrastBolusVolume KVP XRayTubeCurrent GantryDetectorTilt SliceThickness
@@ -35,6 +36,10 @@ _DICOMDIR = "1.2.840.10008.1.3.10"
 # image of the patient (raw data, spectroscopy).
 _IMAGE_CLASSES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(2|2\.1|2\.2|4|4\.1|4\.3|4\.4)")
 _NO_IMAGE_CLASSES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(4\.2|9|11|30|66|67|88|104|481\.[3-9])(\..*)?")
+# No patient is a kilometre long. Larger numbers are damage, and overflow in the arithmetic that follows.
+MAX_POSITION_MM = 1e6
+MAX_PIXEL_SPACING_MM = 1e4
+_MAX_RESCALE = 1e12
 _PROJECTION_WORDS = {"mip", "minip", "mpr", "projection", "reformatted", "reformat", "vrt", "ssd", "curved"}
 
 
@@ -68,6 +73,7 @@ class FileRecord:
 
     path: str
     num_bytes: int = 0
+    mtime_ns: int = 0
     code: Code = Code.OK
     detail: str = ""
     series_uid: str = ""
@@ -87,11 +93,6 @@ class FileRecord:
     pixel_offset: int | None = None
     frames: list[Frame] = field(default_factory=list)
     header: dict[str, Any] = field(default_factory=dict)
-
-
-def public_header(header: dict[str, Any]) -> dict[str, Any]:
-    """`header` without free text: what may be stored in shards."""
-    return {keyword: value for keyword, value in header.items() if keyword not in FREE_TEXT_KEYWORDS}
 
 
 def values(header: dict[str, Any], keyword: str) -> list[Any]:
@@ -114,7 +115,7 @@ def refusal(record: FileRecord) -> tuple[Code, str]:
     if record.sop_class.startswith(_SECONDARY_CAPTURE):
         return Code.SECONDARY_CAPTURE, ""
     if modality not in MODALITIES:
-        return Code.MODALITY, f"modality {modality}" if re.fullmatch("[A-Z]{2,16}", modality) else "no modality"
+        return Code.MODALITY, "" if modality else "no modality"
     if not _IMAGE_CLASSES.fullmatch(record.sop_class):
         return Code.NOT_AN_IMAGE, ""
     if record.rows < 1 or record.columns < 1:
@@ -144,6 +145,11 @@ def _bad_geometry(record: FileRecord) -> tuple[Code, str]:
             return Code.NO_GEOMETRY, ""
         if min(frame.pixel_spacing_mm) <= 0 or frame.slope == 0:
             return Code.BAD_NUMBER, "pixel spacing or rescale slope is not positive"
+        rescale = [abs(number) for number in (frame.slope, frame.intercept) if number is not None]
+        if max(map(abs, frame.position_mm)) > MAX_POSITION_MM or max(frame.pixel_spacing_mm) > MAX_PIXEL_SPACING_MM:
+            return Code.BAD_NUMBER, "a position or pixel spacing is beyond any patient"
+        if rescale and max(rescale) > _MAX_RESCALE:
+            return Code.BAD_NUMBER, f"rescale slope or intercept is beyond {_MAX_RESCALE:g}"
         if record.header["Modality"] == "CT" and (frame.slope is None or frame.intercept is None):
             return Code.NO_RESCALE, ""
     if not record.frames or len(record.frames) != record.num_frames:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,11 @@ from radnet.labels import RULES_VERSION, read
 from radnet.shards.actors import Task
 from radnet.shards.codec import SUFFIX, encode, npy, percentiles, quantise
 from radnet.shards.dicom import read_volume
+from radnet.shards.guard import guard
 from radnet.shards.inventory.row import Row
 from radnet.shards.ledger import Code, LedgerRow, SeriesError, Status
 from radnet.shards.nifti import read_case
-from radnet.shards.record import public_header
+from radnet.shards.public import modality, public_header
 from radnet.shards.write import Outcome, Sample, write_shard
 from radnet.volume import Volume
 
@@ -88,31 +90,41 @@ def _outcomes(task: BuildTask, killers: frozenset[int]) -> Iterator[Outcome]:
 
 def ledger_row(row: Row, code: Code, detail: str = "") -> LedgerRow:
     """The ledger's row of a series of the inventory."""
-    return LedgerRow(row.series_key, row.patient_key, code, detail, len(row.files), str(row.header.get("Modality", "")))
+    return LedgerRow(row.series_key, row.patient_key, code, detail, len(row.files), modality(row.header))
 
 
 def outcome(row: Row, recipe: Recipe, split: str) -> Outcome:
-    """Read one series and make its sample; what cannot be read or used is an Outcome without one."""
+    """Read one series and make its sample; what cannot be read or used is an Outcome without one.
+
+    Raises OSError or MemoryError where the machine is at fault: such a series must be tried again, not written off.
+    """
     try:
-        return Outcome(ledger_row(row, Code.OK), _sample(row, _read(row, recipe), recipe, split))
+        _refuse_changed(row)
+        return Outcome(ledger_row(row, Code.OK, row.detail), _sample(row, _read(row, recipe), recipe, split))
     except SeriesError as error:
         return Outcome(ledger_row(row, error.code, error.detail), None)
 
 
+def _refuse_changed(row: Row) -> None:
+    """Raise SeriesError(CHANGED) unless the files are still those whose headers decided patient, split and labels."""
+    for file, stamp in zip(row.files, row.stamps, strict=True):
+        with guard(Code.UNREADABLE):
+            status = os.stat(file)
+        if [status.st_size, status.st_mtime_ns] != list(stamp):
+            raise SeriesError(Code.CHANGED, "a file differs in size or time from the one in the inventory")
+
+
 def _read(row: Row, recipe: Recipe) -> _Series:
+    limits = {name: getattr(recipe, name) for name in ("min_slices", "max_voxels", "max_spacing_mm")}
     if row.kind == "nifti":
-        volume, mask = read_case(*row.files)
+        volume, mask = read_case(*row.files, **limits)
         header = row.header | {"num_slices": volume.voxels.shape[0], "slice_spacing_mm": volume.spacing_mm[0]}
         header["extent_mm"] = volume.voxels.shape[0] * volume.spacing_mm[0]
         return _coarsen(_Series(volume, mask, header, ()), recipe)
-    reading = read_volume(
-        row.files,
-        min_slices=recipe.min_slices,
-        max_voxels=recipe.max_voxels,
-        max_spacing_mm=recipe.max_spacing_mm,
-    )
+    reading = read_volume(row.files, **limits)
     header = reading.header | {"collection": row.collection}
-    return _coarsen(_Series(reading.volume, None, header, reading.notes), recipe)
+    notes = [row.detail, *reading.notes] if row.detail else reading.notes
+    return _coarsen(_Series(reading.volume, None, header, notes), recipe)
 
 
 def _coarsen(series: _Series, recipe: Recipe) -> _Series:

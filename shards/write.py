@@ -130,7 +130,8 @@ def read_sidecar(stem: str) -> Sidecar | None:
     try:
         content = json.loads(store.read_bytes(stem + ".json"))
         ledger = [LedgerRow(**row) for row in content["ledger"]]
-        return Sidecar(content["job"], ShardInfo(**content["info"]), content["labels"], ledger)
+        labels = [row | {name: row[name] for name in store.LABEL_COLUMNS} for row in content["labels"]]
+        return Sidecar(content["job"], ShardInfo(**content["info"]), labels, ledger)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -3,13 +3,14 @@
 import errno
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import ray
 
-from radnet.errors import UsageError
+from radnet.errors import USAGE, UsageError
 from radnet.shards import actors
 
 CRASHED = "crashed"
@@ -110,3 +111,44 @@ def test_a_full_disk_keeps_its_number(workers):
 
 def test_a_worker_uses_one_thread(workers):
     assert actors.run_tasks(threads, [[1]], CRASHED, 1, at_least_one) == ["1"]
+
+
+DRIVER = """
+import os, subprocess, sys, threading, time
+from radnet.launch.cli import run
+from radnet.shards import actors
+
+def kill_raylet():
+    time.sleep(4)
+    listed = subprocess.run(["ps", "-eo", "pid,ppid,comm"], capture_output=True, text=True).stdout.splitlines()[1:]
+    for pid, parent, name in (line.split(None, 2) for line in listed):
+        if int(parent) == os.getpid() and "raylet" in name:
+            os.kill(int(pid), 9)
+
+def main(argv):
+    actors.PATIENCE_S = 2.0
+    with actors.session(1, ""):
+        threading.Thread(target=kill_raylet).start()
+        actors.run_tasks(time.sleep, [[300]], None, 1, print)
+
+run(main)
+"""
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_is_said_and_not_waited_for():
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    words = [sys.executable, "-c", DRIVER]
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == USAGE and "node on this machine died" in ended.stderr
+
+
+def test_ray_reports_nothing_to_its_makers(workers):
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert actors.run_tasks(abs, [[-1]], CRASHED, 1, at_least_one) == [1]
+
+
+def test_an_error_frees_the_cores_for_the_next_run(workers):
+    with pytest.raises(ValueError, match="item") as caught:
+        actors.run_tasks(breaks, [[7], [8]], CRASHED, workers, at_least_one)
+    assert caught and actors.run_tasks(square, [[1], [2]], CRASHED, workers, at_least_one) == [1, 4]

@@ -18,7 +18,7 @@ from pydicom.uid import (
 from radnet.shards import elements
 from radnet.shards.dicom import MAX_INFLATED_BYTES, Reading, read_header, read_volume
 from radnet.shards.ledger import Code
-from radnet.shards.record import public_header
+from radnet.shards.public import public_header
 from tests.series import AXIAL, code_of, image, stored_voxels, write, write_series
 
 
@@ -95,6 +95,10 @@ def setting(**values):
         ({"SamplesPerPixel": 3}, Code.COLOUR),
         ({"SOPClassUID": SecondaryCaptureImageStorage}, Code.SECONDARY_CAPTURE),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.11"}, Code.NOT_AN_IMAGE),
+        ({"ImagePositionPatient": [0.0, 0.0, 1e308]}, Code.BAD_NUMBER),
+        ({"ImagePositionPatient": [0.0, -2e6, 0.0]}, Code.BAD_NUMBER),
+        ({"PixelSpacing": [2e4, 1.0]}, Code.BAD_NUMBER),
+        ({"RescaleSlope": 1e13}, Code.BAD_NUMBER),
     ],
 )
 def test_headers_that_rule_a_volume_out(tmp_path, values, code):
@@ -226,7 +230,8 @@ def test_files_that_are_not_dicom(tmp_path):
         (tmp_path / name).write_bytes(content)
         assert read_header(str(tmp_path / name)).code is code, name
     assert read_header(str(tmp_path)).code is Code.UNREADABLE
-    assert read_header(str(tmp_path / "missing")).code is Code.UNREADABLE
+    (tmp_path / "circle").symlink_to("circle")
+    assert read_header(str(tmp_path / "circle")).code is Code.UNREADABLE
 
 
 def enhanced(num_frames: int) -> Dataset:

@@ -8,7 +8,7 @@ import pytest
 
 from radnet.errors import UsageError
 from radnet.shards.dicom import read_header
-from radnet.shards.inventory import from_table, group, list_files, private_map, to_table
+from radnet.shards.inventory import Archive, from_table, group, group_all, list_files, private_map, to_table
 from radnet.shards.ledger import Code
 from radnet.shards.privacy import PrivacyKey, load_key
 from tests.series import image, stored_voxels, write, write_series
@@ -29,6 +29,43 @@ def test_files_are_listed_once_through_links_and_loops(tmp_path):
     expected = sorted(str(tmp_path / name) for name in ("z", "b/y", "b/c/x", "broken"))
     assert list_files(str(tmp_path)) == expected
     assert read_header(str(tmp_path / "broken")).code is Code.UNREADABLE
+
+
+def test_links_in_a_circle_are_files_that_fail(tmp_path):
+    (tmp_path / "self").symlink_to("self")
+    assert list_files(str(tmp_path)) == [str(tmp_path / "self")]
+    assert [row.code for row in rows_of(tmp_path)] == [Code.UNREADABLE]
+
+
+def test_names_that_are_no_text_survive(tmp_path):
+    (file,) = write_series(tmp_path / "a", 1)
+    folder = os.fsencode(tmp_path) + b"/\xff\xfe"
+    os.mkdir(folder)
+    os.rename(file, folder + b"/b\xff\n")
+    (row,) = rows_of(tmp_path)
+    (back,) = from_table(to_table([row]))
+    assert os.fsencode(back.files[0]) == folder + b"/b\xff\n"
+    assert private_map([row])["folder"][0].as_py().endswith("/\\xff\\xfe")
+
+
+def test_a_series_in_two_sources_is_one_of_the_first_that_holds_it(tmp_path):
+    files = write_series(tmp_path, 20)
+    halves = [
+        Archive([read_header(path) for path in sorted(files)[start::2]], name, "")
+        for start, name in ((0, "b"), (1, "a"))
+    ]
+    (row,) = group_all([Archive([], "empty", ""), *halves], SECRET)
+    assert (row.collection, row.header["num_slices"], len(row.files)) == ("b", 20, 20)
+    assert row.detail == "its files lie in 2 sources" and row.code is Code.OK
+
+
+def test_a_series_of_two_patients_fails(tmp_path):
+    def edit(dataset, number):
+        dataset.PatientID = f"PHANTOM-{number % 2}"
+
+    write_series(tmp_path, 4, edit=edit)
+    (row,) = rows_of(tmp_path)
+    assert row.code is Code.MIXED_GEOMETRY and "more than one patient" in row.detail and "PHANTOM" not in row.detail
 
 
 def test_a_missing_folder_is_the_users_to_mend(tmp_path):

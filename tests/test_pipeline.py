@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import pyarrow.parquet
 import pytest
@@ -103,6 +105,24 @@ def test_nothing_identifying_is_in_the_tables_or_the_report(out):
 
 def test_wandb_wrote_offline(out):
     assert list((out / "pretrain" / "wandb").glob("offline-run-*/*.wandb"))
+
+
+def test_a_users_own_dicom_is_added_read_only_and_under_the_users_own_key(out, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    own, second = tmp_path / "own", demo.fresh(tmp_path / "demo")
+    shutil.copytree(next((out / "archive" / "dicom").iterdir()), own / "scans")
+    before = _listing(own)
+    for station in demo.plan(second, own, demo.Size(patients=2, cases=1))[:2]:
+        log = second / "logs" / f"{station.name}.log"
+        assert run_station(station, log).code in station.accepted, last_lines(log)
+    assert _listing(own) == before
+    assert (tmp_path / "home" / ".config" / "radnet" / "privacy.key").stat().st_mode & 0o777 == 0o600
+    ledger = pyarrow.parquet.read_table(second / "shards" / "ledger.parquet").to_pylist()
+    assert sum(row["num_files"] for row in ledger) == len(before) + len(_listing(second / "archive" / "dicom"))
+
+
+def _listing(folder: Path) -> list[tuple]:
+    return [(path, path.stat().st_mtime_ns) for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
 def test_the_summary_says_where_everything_lies(out):

@@ -20,7 +20,7 @@ def _rows(num_patients: int, start: int = 0, series_each: int = 3) -> list[Row]:
         for series in range(series_each):
             header = {"Rows": 64.0, "Columns": 64.0, "num_slices": 10 + patient % 7}
             key = f"s{patient:04d}-{series}"
-            rows.append(Row(key, f"t{patient}", f"p{patient:04d}", "dicom", "c", "", [key], 1, header))
+            rows.append(Row(key, f"t{patient}", f"p{patient:04d}", "dicom", "c", "", [key], [[1, 0]], header))
     return rows
 
 
@@ -99,7 +99,7 @@ def test_neighbours_in_a_shard_come_from_different_patients():
 def test_sizes_come_from_the_header_or_else_from_the_files():
     row = _rows(1)[0]
     assert estimate_bytes(row) == 10 * SLICE_BYTES
-    assert estimate_bytes(replace(row, header={}, num_bytes=7)) == 7
+    assert estimate_bytes(replace(row, header={}, stamps=[[7, 0]])) == 7
 
 
 def test_settings_leave_out_what_changes_no_byte():
@@ -123,6 +123,10 @@ def test_fractions_that_add_up_only_on_paper_are_taken():
         ({"codec": "zip"}, "npy, htj2k"),
         ({"splits": SplitsConfig(0.5, 0.1, 0.1)}, "add up to 1"),
         ({"splits": SplitsConfig(1.2, -0.1, -0.1)}, "add up to 1"),
+        ({"splits": SplitsConfig(float("nan"), float("nan"), float("nan"))}, "add up to 1"),
+        ({"splits": SplitsConfig(0.9, 0.1, float("nan"))}, "add up to 1"),
+        ({"max_spacing_mm": float("nan")}, "positive"),
+        ({"finest_mm": [1.0, float("nan"), 1.0]}, "finest_mm"),
         ({"shard_bytes": 0}, "positive"),
         ({"num_workers": -1}, "num_workers"),
         ({"finest_mm": [1.0]}, "finest_mm"),

@@ -39,6 +39,7 @@ def write_sample(number: int, codec_name: str) -> Sample:
     geometry = np.concatenate([shape, SPACING_MM, np.zeros(3), np.eye(3).ravel(), [1, 0], codec.percentiles(voxels)])
     family = FAMILIES[number % len(FAMILIES)]
     label = {
+        "patient_key": "p" * 20,
         "split": SPLITS[number % len(SPLITS)],
         "family": family,
         "technique": "SE" if family in ("T1", "T2") else None,

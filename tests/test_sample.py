@@ -1,6 +1,7 @@
 """One series into a sample, one job into a shard, without Ray: killers untouched, files lost, axes averaged."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,11 +36,13 @@ def case_row(tmp_path_factory) -> Row:
     folder = tmp_path_factory.mktemp("cases")
     write_cases(folder, num_cases=1, seed=1)
     case = list_cases(folder)[0]
-    return Row("k", "t", "p", "nifti", "liver", "", [str(case.image), str(case.mask)], 1)
+    files = [str(case.image), str(case.mask)]
+    stamps = [[os.stat(file).st_size, os.stat(file).st_mtime_ns] for file in files]
+    return Row("k", "t", "p", "nifti", "liver", "", files, stamps)
 
 
 def test_series_that_kill_workers_are_recorded_and_not_touched(rows, tmp_path):
-    killer = replace(rows[0], series_key="killer", files=["/nowhere"])  # would be UNREADABLE if it were touched
+    killer = replace(rows[0], series_key="killer", files=["/nowhere"])  # would raise if it were touched
     task = BuildTask("train-000000", [rows[0], killer, rows[1]], "train", str(tmp_path / "train-000000"), "m", RECIPE)
     built = build_shard(task, frozenset({1}))
     codes = [row.code for row in read_sidecar(task.stem).ledger]
@@ -47,10 +50,33 @@ def test_series_that_kill_workers_are_recorded_and_not_touched(rows, tmp_path):
     assert (built.num_series, built.num_failed) == (3, 1)
 
 
-def test_a_file_that_vanished_is_a_row_in_the_ledger(rows):
-    gone = outcome(replace(rows[0], files=[file + ".gone" for file in rows[0].files]), RECIPE, "train")
-    assert gone.sample is None and gone.ledger.status == Status.FAILED
-    assert not any(Path(file).name in gone.ledger.detail for file in rows[0].files)
+def test_a_source_that_is_away_stops_the_worker_and_fails_no_series(rows):
+    with pytest.raises(FileNotFoundError):
+        outcome(replace(rows[0], files=[file + ".gone" for file in rows[0].files]), RECIPE, "train")
+
+
+@pytest.mark.parametrize("moment", [0, 1])
+def test_a_file_replaced_after_the_inventory_fails_its_series(rows, moment):
+    stamps = [list(stamp) for stamp in rows[0].stamps]
+    stamps[3][moment] += 1
+    changed = outcome(replace(rows[0], stamps=stamps), RECIPE, "train")
+    assert changed.sample is None and changed.ledger.code == Code.CHANGED and changed.ledger.status == Status.FAILED
+    assert not any(Path(file).name in changed.ledger.detail for file in rows[0].files)
+
+
+def test_a_case_obeys_the_limits_of_the_recipe(case_row):
+    for limit, code in [
+        ({"min_slices": 10**4}, Code.TOO_FEW_SLICES),
+        ({"max_voxels": 9}, Code.TOO_LARGE),
+        ({"max_spacing_mm": 0.1}, Code.SPACING_TOO_LARGE),
+    ]:
+        assert outcome(case_row, replace(RECIPE, **limit), "train").ledger.code == code
+
+
+def test_what_lies_in_two_sources_says_so_in_ledger_and_provenance(rows):
+    made = outcome(replace(rows[0], detail="its files lie in 2 sources"), RECIPE, "train")
+    assert made.ledger.detail == "its files lie in 2 sources"
+    assert "its files lie in 2 sources" in json.loads(made.sample.members["json"])["notes"]
 
 
 def test_free_text_stays_out_unless_it_is_kept(rows):

@@ -31,7 +31,7 @@ def _outcomes(codec: str, broken: frozenset[int] = frozenset()):
         members = {SUFFIX[codec]: encode(voxels, codec), "geometry.npy": npy(np.arange(24.0)), "json": b"{}"}
         if number % 2:
             members["mask.npy"] = npy((voxels > 0).astype(np.uint8))
-        sample = None if failed else Sample(key, members, {"split": "train", "family": "CT"})
+        sample = None if failed else Sample(key, members, {"split": "train", "patient_key": "p", "family": "CT"})
         yield Outcome(LedgerRow(key, "p", code, "", 3, "CT"), sample)
 
 

@@ -2,9 +2,12 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from radnet.errors import UsageError
 from radnet.shards import geometry
+from radnet.shards.guard import is_of_the_machine
 from radnet.shards.inventory.row import Row
 from radnet.shards.ledger import STATUS, Code, SeriesError, Status
 from radnet.shards.privacy import PrivacyKey
@@ -13,11 +16,20 @@ from radnet.shards.record import FileRecord, values
 PHANTOM_PREFIX = "PHANTOM-"
 
 
+@dataclass(frozen=True)
+class Archive:
+    """The files of one source, and what its owner calls it."""
+
+    records: list[FileRecord]
+    collection: str
+    licence: str
+
+
 def list_files(folder: str) -> list[str]:
     """Absolute paths of all files below `folder`, sorted. Links are followed, each folder is visited once.
 
-    A subfolder that cannot be listed is itself in the list: read as a file it fails, so that it gets a row. Raises
-    UsageError where `folder` itself is missing or cannot be listed.
+    A subfolder that may not be listed is itself in the list, as is a link in a circle: read as a file it fails, so that
+    it gets a row. Raises UsageError where `folder` itself is missing or cannot be listed, OSError where a disk fails.
     """
     if not os.path.isdir(folder):
         raise UsageError(f"archive folder {folder} does not exist; name a folder of DICOM files")
@@ -31,39 +43,65 @@ def list_files(folder: str) -> list[str]:
         except OSError as error:
             if here == os.path.abspath(folder):
                 raise UsageError(f"archive folder {folder} cannot be listed ({type(error).__name__})") from error
+            if is_of_the_machine(error):
+                raise
             found.append(here)
             continue
         if (status.st_dev, status.st_ino) in visited:
             continue
         visited.add((status.st_dev, status.st_ino))
         for entry in entries:
-            (waiting if entry.is_dir() else found).append(entry.path)
+            (waiting if _is_folder(entry) else found).append(entry.path)
     return sorted(found)
 
 
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if is_of_the_machine(error):
+            raise
+        return False  # a link in a circle, or into a forbidden folder
+
+
 def group(records: list[FileRecord], key: PrivacyKey, *, collection: str, licence: str = "") -> list[Row]:
+    """`group_all` for an archive of one source."""
+    return group_all([Archive(records, collection, licence)], key)
+
+
+def group_all(archives: Sequence[Archive], key: PrivacyKey) -> list[Row]:
     """One row per series, and one per file that belongs to none (damaged, not DICOM, without UID).
 
-    With the public key only phantom input is taken: raises UsageError where another PatientID appears.
+    A series that lies in several archives is one series, of the collection of the first that holds it; its detail says
+    so. With the public key only phantom input is taken: raises UsageError where another PatientID appears.
     """
+    records = [record for archive in archives for record in archive.records]
     if key.is_public and any(record.series_uid and not _is_phantom(record) for record in records):
         raise UsageError(
             f"the public privacy key is for public archives, and a PatientID does not start with {PHANTOM_PREFIX}; "
             "set privacy.key to a file"
         )
-    series: dict[str, list[FileRecord]] = {}
-    for record in sorted(records, key=lambda record: record.path):
-        series.setdefault(record.series_uid or f"file:{record.path}", []).append(record)
-    return [_row(members, key, collection, licence) for members in series.values()]
+    series: dict[str, dict[int, list[FileRecord]]] = {}
+    for number, archive in enumerate(archives):
+        for record in archive.records:
+            name = record.series_uid or f"file:{record.path}"
+            series.setdefault(name, {}).setdefault(number, []).append(record)
+    return [
+        _row([record for part in parts.values() for record in part], key, archives[min(parts)], len(parts))
+        for _, parts in sorted(series.items())
+    ]
 
 
 def _is_phantom(record: FileRecord) -> bool:
     return record.patient_id.startswith(PHANTOM_PREFIX)
 
 
-def _row(members: list[FileRecord], key: PrivacyKey, collection: str, licence: str) -> Row:
+def _row(members: list[FileRecord], key: PrivacyKey, archive: Archive, num_archives: int) -> Row:
+    members = sorted(members, key=lambda member: member.path)
     first = members[0]
     code, detail = _verdict(members)
+    if num_archives > 1:
+        detail = "; ".join(filter(None, [detail, f"its files lie in {num_archives} sources"]))
     stack, slices, derived = _geometry(members)
     series = ("series", first.series_uid) if first.series_uid else ("file", first.path)
     # Without a PatientID the study is the best guess at a patient; one common key would bind strangers together.
@@ -71,13 +109,13 @@ def _row(members: list[FileRecord], key: PrivacyKey, collection: str, licence: s
     return Row(
         series_key=key.hash(*series),
         study_key=key.hash("study", first.study_uid) if first.study_uid else key.hash(*series),
-        patient_key=key.hash("patient", f"{collection}\0{patient}"),
+        patient_key=key.hash("patient", f"{archive.collection}\0{patient}"),
         kind="dicom",
-        collection=collection,
-        licence=licence,
+        collection=archive.collection,
+        licence=archive.licence,
         files=[member.path for member in members],
-        num_bytes=sum(member.num_bytes for member in members),
-        header=stack.header | derived | {"collection": collection},
+        stamps=[[member.num_bytes, member.mtime_ns] for member in members],
+        header=stack.header | derived | {"collection": archive.collection},
         slices=slices,
         code=code,
         detail=detail,
@@ -91,7 +129,12 @@ def _row(members: list[FileRecord], key: PrivacyKey, collection: str, licence: s
 
 
 def _verdict(members: list[FileRecord]) -> tuple[Code, str]:
-    """What the headers alone decide: a damaged file decides for its series, other refusals only if no image remains."""
+    """What the headers alone decide: a damaged file decides for its series, other refusals only if no image remains.
+
+    One series of two patients is a mistake of whoever made it; no split could keep its patients apart.
+    """
+    if (num_patients := len({member.patient_id for member in members})) > 1:
+        return Code.MIXED_GEOMETRY, f"more than one patient: {num_patients} PatientIDs"
     codes = Counter(member.code for member in members)
     damaged = [member for member in members if member.code is not Code.OK and STATUS[member.code] is Status.FAILED]
     if not damaged and codes[Code.OK]:

@@ -1,6 +1,7 @@
 """One row per series of an archive, and the table of them."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,9 @@ class Row:
     """One series, or one file that belongs to none.
 
     series_key, study_key, patient_key: 20 hex characters each. kind: "dicom" or "nifti". files: absolute paths; for
-    nifti image and mask. header: see `radnet.labels.read`. slices: x,y,z in mm (LPS) of every slice in ascending
-    position, or []. code: OK for a candidate, else why it cannot become a sample. private: series_uid, study_uid,
-    patient_id and folder, for the private map only.
+    nifti image and mask. stamps: bytes and modification time in ns of every file. header: see `radnet.labels.read`.
+    slices: x,y,z in mm (LPS) of every slice in ascending position, or []. code: OK for a candidate, else why it cannot
+    become a sample. private: series_uid, study_uid, patient_id and folder, for the private map only.
     """
 
     series_key: str
@@ -27,12 +28,17 @@ class Row:
     collection: str
     licence: str
     files: list[str]
-    num_bytes: int
+    stamps: list[list[int]]
     header: dict[str, Any] = field(default_factory=dict)
     slices: list[list[float]] = field(default_factory=list)
     code: Code = Code.OK
     detail: str = ""
     private: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(size for size, _ in self.stamps)
 
 
 _TEXT = ("series_key", "study_key", "patient_key", "kind", "collection", "licence", "detail")
@@ -40,13 +46,14 @@ _PRIVATE = ("series_uid", "study_uid", "patient_id", "folder")
 
 
 def to_table(rows: list[Row]) -> "pyarrow.Table":
-    """The rows without `private`, in order of series_key; header is a JSON string."""
+    """The rows without `private`, in order of series_key; header is JSON, paths are bytes, for not all are text."""
     import pyarrow
 
     rows = sorted(rows, key=lambda row: row.series_key)
     columns = {name: pyarrow.array([getattr(row, name) for row in rows], pyarrow.string()) for name in _TEXT}
-    columns["files"] = pyarrow.array([row.files for row in rows], pyarrow.list_(pyarrow.string()))
-    columns["num_bytes"] = pyarrow.array([row.num_bytes for row in rows], pyarrow.int64())
+    files = [[os.fsencode(file) for file in row.files] for row in rows]
+    columns["files"] = pyarrow.array(files, pyarrow.list_(pyarrow.binary()))
+    columns["stamps"] = pyarrow.array([row.stamps for row in rows], pyarrow.list_(pyarrow.list_(pyarrow.int64())))
     headers = [json.dumps(row.header, sort_keys=True, allow_nan=False) for row in rows]
     columns["header"] = pyarrow.array(headers, pyarrow.string())
     columns["slices"] = pyarrow.array([row.slices for row in rows], pyarrow.list_(pyarrow.list_(pyarrow.float64())))
@@ -55,20 +62,28 @@ def to_table(rows: list[Row]) -> "pyarrow.Table":
 
 
 def from_table(table: "pyarrow.Table") -> list[Row]:
-    """The rows of `to_table`, with an empty `private`."""
-    return [
-        Row(**{**values, "header": json.loads(values["header"]), "code": Code(values["code"])})
-        for values in table.to_pylist()
-    ]
+    """The rows of `to_table`, with an empty `private`. Raises ValueError, KeyError or TypeError for another table."""
+    rows = []
+    for values in table.to_pylist():
+        files, header = [os.fsdecode(file) for file in values["files"]], json.loads(values["header"])
+        rows.append(Row(**{**values, "files": files, "header": header, "code": Code(values["code"])}))
+    return rows
 
 
 def private_map(rows: list[Row]) -> "pyarrow.Table":
-    """Keys beside the names they stand for, in order of series_key. Whoever holds it can undo the hashing."""
+    """Keys beside the names they stand for, in order of series_key. Whoever holds it can undo the hashing.
+
+    Bytes of a folder's name that are no text are shown as escapes.
+    """
     import pyarrow
 
     rows = sorted(rows, key=lambda row: row.series_key)
     keys = ("series_key", "study_key", "patient_key")
     columns = {name: pyarrow.array([getattr(row, name) for row in rows], pyarrow.string()) for name in keys}
     for name in _PRIVATE:
-        columns[name] = pyarrow.array([row.private.get(name, "") for row in rows], pyarrow.string())
+        columns[name] = pyarrow.array([_printable(row.private.get(name, "")) for row in rows], pyarrow.string())
     return pyarrow.table(columns)
+
+
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
