@@ -82,7 +82,7 @@ def write_run(folder: Path) -> Path:
         line = {f"train/loss/{name}": value for name, value in parts.items()}
         line |= {
             "step": step,
-            "time": 1e9 + step,
+            "time_s": 1e9 + step,
             "train/loss/total": sum(parts.values()),
             "train/lr": 1e-3 * 0.99**step,
         }
