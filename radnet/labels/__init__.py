@@ -1,7 +1,8 @@
 """Labels that a DICOM header already carries. Pure: a header in, findings with evidence out.
 
 A header is a dict keyed by DICOM keyword with plain Python values (a list where there are several), plus the derived
-keys num_slices, slice_spacing_mm (perpendicular), extent_mm (along the normal) and collection. Any may be absent.
+keys num_slices, slice_spacing_mm (perpendicular), extent_mm (along the normal), collection and collection_site
+(the site of disease a collection is about, as its owner words it). Any may be absent.
 """
 
 from collections.abc import Mapping

@@ -32,7 +32,13 @@ MIN_HEIGHT_MM = {
     "intestine": 200,
     "pelvis": 180,
 }
-_SOURCES = (("BodyPartExamined", 0.7), ("SeriesDescription", 0.8), ("ProtocolName", 0.7), ("StudyDescription", 0.6))
+_SOURCES = (
+    ("BodyPartExamined", 0.7),
+    ("SeriesDescription", 0.8),
+    ("ProtocolName", 0.7),
+    ("StudyDescription", 0.6),
+    ("collection_site", 0.4),
+)
 
 
 def height_mm(header: Mapping[str, Any]) -> float | None:

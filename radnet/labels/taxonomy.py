@@ -3,13 +3,17 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from radnet.errors import UsageError
 from radnet.labels.coverage import COVERAGE
+from radnet.labels.finding import Finding, abstain
 from radnet.labels.sequence import FAMILIES
+
+if TYPE_CHECKING:
+    from radnet.labels import Labels
 
 VIEW = ("axial", "coronal", "sagittal")
 CONTRAST = ("no", "yes")
@@ -29,6 +33,18 @@ class Taxonomy:
     view: tuple[str, ...] = VIEW
     contrast: tuple[str, ...] = CONTRAST
     coverage: tuple[str, ...] = COVERAGE
+
+    def sequence_finding(self, labels: "Labels") -> Finding:
+        """The class of `sequence` that a series' family and technique make, or an abstention; its confidence is that of
+        the weaker of the two where both decide."""
+        value = self.sequence_name({"family": labels.family.value, "technique": labels.technique.value})
+        if value is None:
+            known = labels.family.value or "family unknown"
+            return abstain(f"{labels.family.evidence}: {known}, {labels.technique.value or 'technique unknown'}")
+        if value == labels.family.value:
+            return labels.family
+        confidence = min(labels.family.confidence, labels.technique.confidence)
+        return Finding(value, confidence, f"{labels.family.evidence}; {labels.technique.evidence}")
 
     def targets(self, row: Mapping[str, Any]) -> np.ndarray:
         """float32 [13] for one row of `Labels.row()`: sequence, view, contrast (class numbers), one 1/0 per region of
