@@ -123,7 +123,7 @@ def _clear_leftovers(out: Path) -> None:
 def _build_shards(
     out: Path, jobs: Sequence[ShardJob], rows: Sequence[Row], config: ShardConfig, num_workers: int, say: Say
 ) -> None:
-    by_key = {row.series_key: row for row in rows}
+    by_key = {row.key: row for row in rows}
     missing = [job for job in jobs if finished(str(out / job.name), job.fingerprint) is None]
     if len(missing) < len(jobs):
         say(f"{len(jobs) - len(missing)} of {len(jobs)} shards are there already")
@@ -203,7 +203,7 @@ def _finish(
 
 
 def _failures(ledger_rows: Sequence[LedgerRow], rows: Sequence[Row]) -> tuple[tuple[str, Code, str], ...]:
-    files = {row.series_key: row.files for row in rows}
+    files = {row.key: row.files for row in rows}
     return tuple(
         (Path(files[row.series_key][0]).name, row.code, row.detail)
         for row in ledger_rows

@@ -1,12 +1,13 @@
-"""The only door that reads DICOM: a header into a FileRecord, a series into a Volume.
+"""The only door that reads DICOM, with pixels.py: a header into a FileRecord, a series into a Volume.
 
 Everything pydicom and the native decoders throw at a file is caught in `guard` and becomes a SeriesError.
 """
 
+import io
 import logging
 import stat
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, BinaryIO
@@ -16,16 +17,15 @@ import pydicom
 import pydicom.config
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
-from pydicom.pixels import get_decoder, iter_pixels
 
-from radnet.shards import elements, geometry
+from radnet.shards import elements, geometry, walker
 from radnet.shards.assemble import assemble, real_values, used_bits
+from radnet.shards.elements import DEFLATED
 from radnet.shards.geometry import Slice
 from radnet.shards.guard import guard, status_of
-from radnet.shards.header import KEYWORDS, PRIVATE_B_VALUE, describe
+from radnet.shards.header import KEYWORDS, PRIVATE_TAGS, describe
 from radnet.shards.ledger import Code, SeriesError
-from radnet.shards.public import transfer_syntax
+from radnet.shards.pixels import decode
 from radnet.shards.record import FileRecord
 from radnet.volume import Volume
 
@@ -34,14 +34,17 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 MAX_INFLATED_BYTES = 256 << 20
-_DEFLATED = "1.2.840.10008.1.2.1.99"
+MAX_HEADER_BYTES = 256 << 20
+_FIRST_BYTES = 16 << 10  # holds the header of most classic files
 _tag = cache(tag_for_keyword)
-_READ = [*map(_tag, KEYWORDS), *(tag for tag, _ in PRIVATE_B_VALUE.values())]
+_vr = cache(dictionary_VR)
+_READ = frozenset([*map(_tag, KEYWORDS), *PRIVATE_TAGS])
+_POSITION = _tag("ImagePositionPatient")
 
 
 @dataclass
 class Reading:
-    """A series that became a volume. header: allow-listed values of the middle slice plus num_slices,
+    """A stack that became a volume. header: allow-listed values of the middle slice plus num_slices,
     slice_spacing_mm and extent_mm (both along the normal). notes: what was left out or changed, for provenance."""
 
     volume: Volume
@@ -71,22 +74,25 @@ def _fill(record: FileRecord) -> None:
     record.num_bytes, record.mtime_ns = status.st_size, status.st_mtime_ns
     if not record.num_bytes:
         raise SeriesError(Code.UNREADABLE, "the file is empty")
-    with open(record.path, "rb") as file:
-        start = file.read(1024)
+    with open(record.path, "rb", buffering=0) as file:
+        start = file.read(_FIRST_BYTES)
         has_magic = start[128:132] == b"DICM"
         if not has_magic and start[:2] not in (b"\x08\0", b"\0\x08", b"\x02\0", b"\0\x02"):
             raise SeriesError(Code.NOT_DICOM)
-        if _DEFLATED.encode() in start:
+        if DEFLATED.encode() in start[:1024]:
             _refuse_bomb(file, start)
-        file.seek(0)
-        dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_READ)
-        offset = file.tell()
-    meta = getattr(dataset, "file_meta", None) or Dataset()
-    record.sop_class = str(meta.get("MediaStorageSOPClassUID", ""))
-    record.transfer_syntax = str(meta.get("TransferSyntaxUID", "")) or _guessed_syntax(dataset)
-    if not has_magic and "SOPClassUID" not in dataset:
-        raise SeriesError(Code.NOT_DICOM)
-    describe(record, _Elements(dataset))
+        try:
+            header = _walk(file, start, record.num_bytes) if has_magic else None
+        except walker.Unusual:
+            header = None
+        try:
+            if header:
+                record.sop_class, record.transfer_syntax, offset = header[1], header[0], header[3]
+                describe(record, _Walked(header.data))
+        except walker.Unusual:
+            header = None
+        if not header:
+            offset = _fill_by_pydicom(record, file, has_magic)
     if record.transfer_syntax in elements.NATIVE_SYNTAXES:
         record.pixel_offset = offset
         num_pixel_bytes = elements.num_pixel_bytes(record)
@@ -95,9 +101,64 @@ def _fill(record: FileRecord) -> None:
             raise SeriesError(Code.TRUNCATED, f"{max(found, 0)} of {num_pixel_bytes} bytes of pixels")
 
 
+def _walk(file: BinaryIO, buffer: bytes, num_bytes: int) -> walker.Header:
+    """Walk the start of the file, then more and more of it."""
+    while True:
+        is_whole = len(buffer) >= num_bytes
+        try:
+            return walker.read(buffer, is_whole, _READ)
+        except walker.Incomplete:
+            piece = file.read(min(3 * len(buffer), MAX_HEADER_BYTES - len(buffer)))
+            if not piece:
+                raise walker.Unusual from None
+            buffer += piece
+
+
+def _fill_by_pydicom(record: FileRecord, file: BinaryIO, has_magic: bool) -> int:
+    """Fill `record`; returns where the pixels start."""
+    file.seek(0)
+    buffered = io.BufferedReader(file)
+    dataset = pydicom.dcmread(buffered, stop_before_pixels=True, force=True, specific_tags=list(_READ))
+    offset = buffered.tell()
+    buffered.detach()
+    meta = getattr(dataset, "file_meta", None) or Dataset()
+    record.sop_class = str(meta.get("MediaStorageSOPClassUID", ""))
+    record.transfer_syntax = str(meta.get("TransferSyntaxUID", "")) or _guessed_syntax(dataset)
+    if not has_magic and "SOPClassUID" not in dataset:
+        raise SeriesError(Code.NOT_DICOM)
+    describe(record, _Elements(dataset))
+    return offset
+
+
 def _guessed_syntax(dataset: Dataset) -> str:
     is_implicit, is_little = dataset.original_encoding
     return elements.IMPLICIT if is_implicit else elements.EXPLICIT if is_little else elements.BIG_ENDIAN
+
+
+class _Walked:
+    """What the walker found, as header.py wants it: by keyword."""
+
+    def __init__(self, data: walker.DataSet) -> None:
+        self._data = data
+
+    def text(self, keyword: str) -> str:
+        return self._data.text(_tag(keyword))
+
+    def numbers(self, keyword: str) -> list[float | int]:
+        tag = _tag(keyword)
+        return self._data.numbers(tag, _vr(tag))
+
+    def private_text(self, tag: int) -> str:
+        return self._data.text(tag)
+
+    def private_numbers(self, tag: int, vr: str) -> list[float | int]:
+        return self._data.numbers(tag, vr)
+
+    def items(self, keyword: str) -> list["_Walked"]:
+        return [_Walked(item) for item in self._data.items(_tag(keyword))]
+
+    def fingerprint(self) -> Hashable | None:
+        return self._data.fingerprint(_POSITION)
 
 
 class _Elements:
@@ -107,25 +168,28 @@ class _Elements:
         self._dataset = dataset
 
     def text(self, keyword: str) -> str:
-        element = self._dataset.get_item(_tag(keyword))
-        return "" if element is None else elements.text(element.value)
+        return self.private_text(_tag(keyword))
 
     def numbers(self, keyword: str) -> list[float | int]:
-        return self._numbers(_tag(keyword), "")
+        return self.private_numbers(_tag(keyword), "")
+
+    def private_text(self, tag: int) -> str:
+        element = self._dataset.get_item(tag)
+        return "" if element is None else elements.text(element.value)
 
     def private_numbers(self, tag: int, vr: str) -> list[float | int]:
-        return self._numbers(tag, vr)
-
-    def items(self, keyword: str) -> list["_Elements"]:
-        return [_Elements(item) for item in self._dataset.get(keyword) or []]
-
-    def _numbers(self, tag: int, vr: str) -> list[float | int]:
         element = self._dataset.get_item(tag)
         if element is None:
             return []
         known = element.VR not in (None, "UN")
-        vr = str(element.VR) if known else vr or dictionary_VR(tag)
+        vr = str(element.VR) if known else vr or _vr(tag)
         return elements.numbers(element.value, vr, getattr(element, "is_little_endian", True))
+
+    def items(self, keyword: str) -> list["_Elements"]:
+        return [_Elements(item) for item in self._dataset.get(keyword) or []]
+
+    def fingerprint(self) -> None:
+        return None
 
 
 def _refuse_bomb(file: BinaryIO, start: bytes) -> None:
@@ -143,87 +207,64 @@ def _refuse_bomb(file: BinaryIO, start: bytes) -> None:
 
 
 def read_volume(
-    files: Sequence[str], *, min_slices: int = 16, max_voxels: int = 1 << 30, max_spacing_mm: float = 15.0
+    files: Sequence[str],
+    *,
+    stack: int = 0,
+    min_slices: int = 16,
+    max_voxels: int = 1 << 30,
+    max_spacing_mm: float = 15.0,
 ) -> Reading:
-    """One series as one volume.
+    """One stack of a series as one volume.
 
-    files: the files of one series, in any order; copies and strays are left out with a note. min_slices: at least 2.
-    max_voxels bounds what is allocated. Raises SeriesError with the code that ledger.py explains; its detail names no
-    file and no patient. Raises OSError or MemoryError where the machine is at fault.
+    files: the files of one series, in any order; copies and strays are left out with a note. stack: which of the stacks
+    that `geometry.split` finds, 0 is the largest. min_slices: at least 2. max_voxels bounds what is allocated. Raises
+    SeriesError with the code that ledger.py explains; its detail names no file and no patient. Raises OSError or
+    MemoryError where the machine is at fault.
     """
     records = [read_header(path) for path in sorted(files)]
     if len({record.series_uid for record in records if record.series_uid}) > 1:
         raise SeriesError(Code.CHANGED, "the files hold more than one series")
-    slices, notes = geometry.usable(records)
-    slices, strays = geometry.largest_stack(slices, max(min_slices, 2))
-    num_voxels = len(slices) * slices[0].record.rows * slices[0].record.columns
+    series, notes = geometry.usable(records)
+    candidates = geometry.split(series)
+    if stack >= len(candidates):
+        raise SeriesError(Code.CHANGED, f"stack {stack} of {len(candidates)}")
+    chosen = candidates[stack]
+    if chosen.code is not Code.OK:
+        raise SeriesError(chosen.code, chosen.detail)
+    groups = geometry.by_position(chosen.slices)
+    num_voxels = len(groups) * groups[0][0].record.rows * groups[0][0].record.columns
     if num_voxels > max_voxels:
         raise SeriesError(Code.TOO_LARGE, f"{num_voxels} voxels, max_voxels is {max_voxels}")
+    if len(groups) < max(min_slices, 2):
+        raise SeriesError(Code.TOO_FEW_SLICES, f"{len(groups)} slices, min_slices is {min_slices}")
     with guard(Code.DECODE):
-        slices, copies = _without_duplicates(geometry.by_position(slices))
-        if len(slices) < max(min_slices, 2):
-            raise SeriesError(Code.TOO_FEW_SLICES, f"{len(slices)} slices, min_slices is {min_slices}")
-        stack = geometry.arrange(slices, max_spacing_mm)
-        voxels, changes = assemble(stack, _decode)
-    header = stack.slices[len(slices) // 2].record.header | {
-        "num_slices": len(slices),
-        "slice_spacing_mm": stack.slice_spacing_mm,
-        "extent_mm": len(slices) * stack.slice_spacing_mm,
-    }
-    volume = Volume(voxels, stack.spacing_mm, stack.origin_mm, stack.direction)
-    return Reading(volume, header, notes + strays + copies + changes)
+        slices, copies = _without_copies(groups)
+        grid = geometry.arrange(slices, max_spacing_mm)
+        voxels, changes = assemble(grid, decode)
+    if len(candidates) > 1:
+        notes.append(f"stack {stack} of {len(candidates)}: {chosen.name}")
+    header = geometry.header_of(grid.slices, series, grid.slice_spacing_mm)
+    volume = Volume(voxels, grid.spacing_mm, grid.origin_mm, grid.direction)
+    return Reading(volume, header, notes + copies + changes)
 
 
-def _without_duplicates(groups: list[list[Slice]]) -> tuple[list[Slice], list[str]]:
+def _without_copies(groups: list[list[Slice]]) -> tuple[list[Slice], list[str]]:
+    """One slice at each position. Headers do not tell apart the slices that share one: their pixels must be equal."""
     repeated = [group for group in groups if len(group) > 1]
-    if not repeated or len(groups) == 1:
+    if not repeated:
         return [group[0] for group in groups], []
-    if not _are_copies(repeated[len(repeated) // 2]):
-        kept, notes = geometry.split_by_header(groups)
-        return [slice_ for group in geometry.by_position(kept) for slice_ in group], notes
     if not all(map(_are_copies, repeated)):
-        raise SeriesError(Code.DUPLICATE_POSITION, "some images that share a position are copies, others differ")
+        counts = {len(group) for group in groups}
+        detail = f"{sum(map(len, groups))} images at {len(groups)} positions, and not all that share one are equal"
+        raise SeriesError(Code.TIME_SERIES if len(counts) == 1 else Code.DUPLICATE_POSITION, detail)
     num_copies = sum(len(group) - 1 for group in repeated)
     return [group[0] for group in groups], [f"left out {num_copies} copies of slices"]
 
 
 def _are_copies(group: list[Slice]) -> bool:
     def real(slice_: Slice) -> np.ndarray:
-        stored = next(_decode(slice_.record, [slice_.frame.index]))
+        stored = next(decode(slice_.record, [slice_.frame.index]))
         return real_values(used_bits(stored, slice_.record), slice_)
 
     reference = real(group[0])
     return all(np.array_equal(real(slice_), reference) for slice_ in group[1:])
-
-
-def _decode(record: FileRecord, indices: list[int]) -> Iterator[np.ndarray]:
-    """The stored values of some frames of a file, each [H,W], in ascending frame order."""
-    native = elements.native_frames(record)
-    if native is not None:
-        yield from (native[index] for index in indices)
-        return
-    dataset = pydicom.dcmread(record.path, force=True)
-    if not any(keyword in dataset for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise SeriesError(Code.TRUNCATED, "the file ends before its pixels")
-    if record.transfer_syntax not in (*elements.NATIVE_SYNTAXES, _DEFLATED):
-        _check_frames(dataset, record)
-    for array in iter_pixels(dataset, indices=indices, raw=True, correct_unused_bits=False):
-        if array.shape != (record.rows, record.columns):
-            raise SeriesError(Code.DECODE, f"decoded {array.shape}, the header says {record.rows} by {record.columns}")
-        yield array
-
-
-def _check_frames(dataset: Dataset, record: FileRecord) -> None:
-    """Refuse what a native decoder would choke on or fill in silently, before it sees it."""
-    try:
-        is_known = get_decoder(record.transfer_syntax).is_available
-    except NotImplementedError:
-        is_known = False
-    if not is_known:
-        raise SeriesError(Code.UNSUPPORTED_SYNTAX, f"transfer syntax {transfer_syntax(record.transfer_syntax)}")
-    for frame in generate_frames(dataset.PixelData, number_of_frames=record.num_frames):
-        shape = elements.codestream_shape(frame)
-        if shape is not None and shape != (record.rows, record.columns):
-            raise SeriesError(Code.DECODE, f"codestream of {shape}, the header says {record.rows} by {record.columns}")
-        if elements.is_cut(frame):
-            raise SeriesError(Code.TRUNCATED, "a compressed frame lacks its end")

@@ -1,7 +1,9 @@
 """Raw DICOM bytes into Python values and uncompressed pixels, without trusting them."""
 
+import os
 import re
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from radnet.shards.record import FileRecord
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
+DEFLATED = "1.2.840.10008.1.2.1.99"
 NATIVE_SYNTAXES = (IMPLICIT, EXPLICIT, BIG_ENDIAN)
 _BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
 _MAX_VALUES = 16
@@ -87,10 +90,11 @@ def num_pixel_bytes(record: FileRecord) -> int:
     return record.num_frames * record.rows * record.columns * record.bits_allocated // 8
 
 
-def native_frames(record: FileRecord) -> np.ndarray | None:
-    """[frames,H,W] stored values of uncompressed pixels; None where they are compressed or packed in another way.
+def native_frames(record: FileRecord, indices: list[int]) -> Iterator[np.ndarray] | None:
+    """Stored values of some frames of uncompressed pixels, each [H,W] in the machine's byte order.
 
-    Raises SeriesError(TRUNCATED) where the element or the file ends early.
+    None where the pixels are compressed or packed in another way. Raises SeriesError(TRUNCATED) where the element or
+    the file ends before the last frame that the header promises.
     """
     if record.pixel_offset is None or record.bits_allocated not in (8, 16, 32):
         return None
@@ -99,13 +103,23 @@ def native_frames(record: FileRecord) -> np.ndarray | None:
         file.seek(record.pixel_offset)
         head = file.read(pixel_header_bytes(record))
         length = int.from_bytes(head[-4:], "big" if is_big else "little")
-        is_pixel_data = head[:4] == (b"\x7f\xe0\x00\x10" if is_big else b"\xe0\x7f\x10\x00")
-        if not is_pixel_data or length == 0xFFFFFFFF or (is_big and record.bits_allocated == 8):
-            return None
-        content = file.read(num_pixel_bytes(record))
-    if min(len(content), length) < num_pixel_bytes(record):
-        found = min(len(content), length)
+        found = min(os.fstat(file.fileno()).st_size - file.tell(), length)
+    is_pixel_data = head[:4] == (b"\x7f\xe0\x00\x10" if is_big else b"\xe0\x7f\x10\x00")
+    if not is_pixel_data or length == 0xFFFFFFFF or (is_big and record.bits_allocated == 8):
+        return None
+    if found < num_pixel_bytes(record):
         raise SeriesError(Code.TRUNCATED, f"{found} of {num_pixel_bytes(record)} bytes of pixels")
-    kind = f"{'>' if is_big else '<'}{'i' if record.is_signed else 'u'}{record.bits_allocated // 8}"
-    frames = np.frombuffer(content, kind).reshape(record.num_frames, record.rows, record.columns)
-    return frames.astype(frames.dtype.newbyteorder("="), copy=False)
+    return _read_frames(record, indices, f"{'>' if is_big else '<'}{'i' if record.is_signed else 'u'}")
+
+
+def _read_frames(record: FileRecord, indices: list[int], kind: str) -> Iterator[np.ndarray]:
+    """Frame by frame, so that a multi-frame file is never in memory beside its volume."""
+    num_bytes = num_pixel_bytes(record) // record.num_frames
+    with open(record.path, "rb") as file:
+        for index in indices:
+            file.seek(record.pixel_offset + pixel_header_bytes(record) + index * num_bytes)
+            content = file.read(num_bytes)
+            if len(content) < num_bytes:
+                raise SeriesError(Code.TRUNCATED, "the file became shorter while it was read")
+            frame = np.frombuffer(content, f"{kind}{record.bits_allocated // 8}").reshape(record.rows, record.columns)
+            yield frame.astype(frame.dtype.newbyteorder("="), copy=False)

@@ -4,14 +4,15 @@ Nothing is guessed: images that do not belong are left out with a note where wha
 refused where it is not. Tolerances: orientation 0.01, distances 1 %, in-plane 0.1 mm.
 """
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from radnet.shards.ledger import STATUS, Code, SeriesError, Status
-from radnet.shards.record import SPLITS, FileRecord, Frame
+from radnet.shards.record import SPLITS, FileRecord, Frame, values
 
 ORIENTATION_TOLERANCE = 0.01
 SPACING_TOLERANCE = 0.01
@@ -20,6 +21,8 @@ PIXEL_SPACING_TOLERANCE = 1e-3
 SAME_POSITION_MM = 0.01
 # A series with more orientations or shapes than this is no stack with strays; it also bounds the work.
 _MAX_STACKS = 32
+# More phases than a contrast study has: a film of the heart, of perfusion or of brain activity.
+_MAX_TIMES = 8
 
 
 class Slice(NamedTuple):
@@ -39,6 +42,19 @@ class Stack:
     spacing_mm: tuple[float, float, float]
     direction: np.ndarray
     slice_spacing_mm: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A stack as the headers show it. name: what sets it apart from the others of its series, as numbers only.
+
+    code: OK where it may become a volume; pixels and spacing are judged later.
+    """
+
+    slices: list[Slice]
+    name: str = ""
+    code: Code = Code.OK
+    detail: str = ""
 
 
 def usable(records: list[FileRecord]) -> tuple[list[Slice], list[str]]:
@@ -71,42 +87,108 @@ def normal_of(frame: Frame) -> np.ndarray:
 
 
 def _belongs(slice_: Slice, other: Slice) -> bool:
-    same_shape = (slice_.record.rows, slice_.record.columns) == (other.record.rows, other.record.columns)
+    if (slice_.record.rows, slice_.record.columns) != (other.record.rows, other.record.columns):
+        return False
+    if slice_.frame.orientation == other.frame.orientation and slice_.frame.pixel_spacing_mm == (
+        other.frame.pixel_spacing_mm
+    ):
+        return True
     pairs = zip(slice_.frame.orientation, other.frame.orientation, strict=True)
     spacings = zip(slice_.frame.pixel_spacing_mm, other.frame.pixel_spacing_mm, strict=True)
-    return (
-        same_shape
-        and all(abs(a - b) <= ORIENTATION_TOLERANCE for a, b in pairs)
-        and all(abs(a - b) <= PIXEL_SPACING_TOLERANCE * b for a, b in spacings)
+    return all(abs(a - b) <= ORIENTATION_TOLERANCE for a, b in pairs) and all(
+        abs(a - b) <= PIXEL_SPACING_TOLERANCE * b for a, b in spacings
     )
 
 
-def largest_stack(slices: list[Slice], min_slices: int) -> tuple[list[Slice], list[str]]:
-    """The largest set of slices with one orientation, shape and pixel spacing, and notes on the rest.
+def split(slices: list[Slice]) -> list[Candidate]:
+    """The stacks of a series, the largest first: what shares orientation, shape and pixel spacing, and, where images
+    share positions, what the header tells apart. Every slice is in one of them.
 
-    Raises SeriesError: TOO_FEW_SLICES; MIXED_GEOMETRY when two sets are equally large, or sign or photometric vary.
+    Images at one position that the header does not tell apart stay together: they may be copies. Code of a stack:
+    MIXED_GEOMETRY where sign or photometric vary or there are more than 32 stacks, TIME_SERIES where there are more
+    than 8 time points or acquisitions, NO_GEOMETRY where the orientation is none.
     """
     stacks: list[list[Slice]] = []
     for slice_ in slices:
         stack = next((stack for stack in stacks if _belongs(slice_, stack[0])), None)
         if stack is None:
             if len(stacks) == _MAX_STACKS:
-                raise SeriesError(
-                    Code.MIXED_GEOMETRY, f"more than {_MAX_STACKS} orientations, shapes or pixel spacings"
-                )
+                detail = f"more than {_MAX_STACKS} orientations, shapes or pixel spacings"
+                return [Candidate(slices, code=Code.MIXED_GEOMETRY, detail=detail)]
             stacks.append(stack := [])
         stack.append(slice_)
-    stacks.sort(key=len, reverse=True)
-    kept = stacks[0]
-    if len(kept) < min_slices:
-        raise SeriesError(Code.TOO_FEW_SLICES, f"{len(kept)} slices, min_slices is {min_slices}")
-    if len(stacks) > 1 and len(stacks[1]) == len(kept):
-        raise SeriesError(Code.MIXED_GEOMETRY, f"{len(stacks)} stacks, the largest two of {len(kept)} slices each")
+    names = [f"orientation or shape {number} of {len(stacks)}" for number in range(1, len(stacks) + 1)]
+    names = names if len(stacks) > 1 else [""]
+    found = [part for stack, name in zip(stacks, names, strict=True) for part in _separate(stack, name)]
+    return sorted(found, key=lambda part: -len(part.slices))
+
+
+def _separate(stack: list[Slice], name: str) -> list[Candidate]:
+    """The stacks among slices of one orientation and shape."""
     for what in ("is_signed", "photometric"):
-        if len({getattr(slice_.record, what) for slice_ in kept}) > 1:
-            raise SeriesError(Code.MIXED_GEOMETRY, f"{what.removeprefix('is_')} varies between slices")
-    rest = [f"left out a stack of {len(stack)} slices of another orientation or shape" for stack in stacks[1:]]
-    return kept, rest
+        if len({getattr(slice_.record, what) for slice_ in stack}) > 1:
+            detail = f"{what.removeprefix('is_')} varies between slices"
+            return [Candidate(stack, name, Code.MIXED_GEOMETRY, detail)]
+    try:
+        groups = by_position(stack)
+    except SeriesError as error:
+        return [Candidate(stack, name, error.code, error.detail)]
+    if len(groups) == 1:
+        return [Candidate(stack, name)]
+    if len(groups) == len(stack):
+        return _ranges([group[0] for group in groups], name)
+    position_of = {id(slice_): number for number, group in enumerate(groups) for slice_ in group}
+    for key, numbers in _SEPARATORS.items():
+        parts = _parts(stack, numbers)
+        if len(parts) < 2 or any(len({position_of[id(one)] for one in part}) < len(part) for part in parts):
+            continue
+        if len(parts) > (_MAX_TIMES if {0, 2} & set(numbers) else _MAX_STACKS):
+            return [Candidate(stack, name, Code.TIME_SERIES, f"{len(parts)} stacks at the same positions, by {key}")]
+        return [
+            candidate
+            for number, part in enumerate(parts, 1)
+            for candidate in _ranges(_ascending(part), _joined(name, f"{key} {number} of {len(parts)}"))
+        ]
+    return [Candidate(stack, name)]
+
+
+# What tells images at one position apart, in order of trial: places in Frame.split. Time comes after what is physical,
+# and the acquisition number, which means something else to every vendor, last.
+_SEPARATORS = {SPLITS[number]: (number,) for number in (5, 1, 3, 4, 2, 0)} | {"several numbers": (0, 1, 2, 3, 4, 5)}
+
+
+def _joined(name: str, more: str) -> str:
+    return f"{name}, {more}" if name else more
+
+
+def _parts(slices: list[Slice], numbers: tuple[int, ...]) -> list[list[Slice]]:
+    parts: dict[tuple[str, ...], list[Slice]] = {}
+    for slice_ in slices:
+        parts.setdefault(tuple(slice_.frame.split[number] for number in numbers), []).append(slice_)
+    return [parts[value] for value in sorted(parts)]
+
+
+def _ascending(slices: list[Slice]) -> list[Slice]:
+    return [slice_ for group in by_position(slices) for slice_ in group]
+
+
+def _ranges(ordered: list[Slice], name: str) -> list[Candidate]:
+    """One stack, or, where its slices are unevenly spaced because two acquisitions follow each other, each of them."""
+    if not _is_even(ordered):
+        parts = [_ascending(part) for part in _parts(ordered, (0,))]
+        rank = {id(slice_): number for number, slice_ in enumerate(ordered)}
+        follows = sorted((rank[id(part[0])], rank[id(part[-1])]) for part in parts)
+        if 1 < len(parts) <= _MAX_TIMES and all(len(part) >= 3 and _is_even(part) for part in parts):
+            if all(one[1] < other[0] for one, other in itertools.pairwise(follows)):
+                names = [_joined(name, f"acquisition {number} of {len(parts)}") for number in range(1, len(parts) + 1)]
+                return [Candidate(part, name) for part, name in zip(parts, names, strict=True)]
+    return [Candidate(ordered, name)]
+
+
+def _is_even(ordered: list[Slice]) -> bool:
+    positions = np.array([slice_.frame.position_mm for slice_ in ordered]) @ normal_of(ordered[0].frame)
+    gaps_mm = np.diff(positions)
+    return bool((np.abs(gaps_mm - np.median(gaps_mm)) <= SPACING_TOLERANCE * np.median(gaps_mm)).all())
 
 
 def by_position(slices: list[Slice]) -> list[list[Slice]]:
@@ -124,29 +206,24 @@ def by_position(slices: list[Slice]) -> list[list[Slice]]:
     return groups
 
 
-def split_by_header(groups: list[list[Slice]]) -> tuple[list[Slice], list[str]]:
-    """One stack out of different images that share positions, told apart by the header.
+def header_of(slices: list[Slice], series: list[Slice], slice_spacing_mm: float | None) -> dict[str, Any]:
+    """The header of the middle one of `slices` (one at each position, ascending), with num_slices and, where the
+    spacing is known, slice_spacing_mm and extent_mm, both along the normal.
 
-    The largest part is kept when every other is less than half of it. Raises SeriesError: TIME_SERIES when several
-    parts are full stacks, DUPLICATE_POSITION when nothing in the header tells the images apart.
+    series: every slice of the series. A diffusion series has images at b = 0 too, and its stacks are all diffusion.
     """
-    position_of = {id(slice_): number for number, group in enumerate(groups) for slice_ in group}
-    slices = [slice_ for group in groups for slice_ in group]
-    for number, name in [*enumerate(SPLITS), (slice(None), "acquisition, echo, time, b-value and image type")]:
-        parts: dict[object, list[Slice]] = {}
-        for slice_ in slices:
-            parts.setdefault(slice_.frame.split[number], []).append(slice_)
-        is_clean = all(len({position_of[id(one)] for one in part}) == len(part) for part in parts.values())
-        if len(parts) < 2 or not is_clean:
-            continue
-        kept, *rest = sorted(parts.values(), key=len, reverse=True)
-        if 2 * len(rest[0]) >= len(kept):
-            raise SeriesError(Code.TIME_SERIES, f"{len(parts)} stacks at the same positions, by {name}")
-        return kept, [f"left out {len(part)} slices of another {name}" for part in rest]
-    counts = {len(group) for group in groups}
-    if len(counts) == 1 and len(groups) > 1:
-        raise SeriesError(Code.TIME_SERIES, f"{counts.pop()} different images at each of {len(groups)} positions")
-    raise SeriesError(Code.DUPLICATE_POSITION, f"{len(slices)} different images at {len(groups)} positions")
+    middle = slices[len(slices) // 2]
+    header = middle.record.header | middle.frame.own | {"num_slices": len(slices)}
+    b_values = [b_value for one in series for b_value in _b_values(one)]
+    header |= {"DiffusionBValue": max(b_values)} if b_values else {}
+    if slice_spacing_mm is None:
+        return header
+    return header | {"slice_spacing_mm": slice_spacing_mm, "extent_mm": len(slices) * slice_spacing_mm}
+
+
+def _b_values(slice_: Slice) -> list[float]:
+    own = values(slice_.frame.own, "DiffusionBValue")
+    return own or values(slice_.record.header, "DiffusionBValue")
 
 
 def arrange(slices: list[Slice], max_spacing_mm: float) -> Stack:

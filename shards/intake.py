@@ -178,7 +178,7 @@ def read_rows(listings: Sequence[Listing], key: PrivacyKey, num_workers: int, sa
     if all(row.code == Code.NOT_DICOM for row in rows):
         sources = ", ".join(listing.source.path for listing in listings)
         raise UsageError(f"no DICOM file in {sources}; nothing to shard")
-    return sorted(rows, key=lambda row: row.series_key)
+    return sorted(rows, key=lambda row: row.key)
 
 
 def _read_headers(files: Sequence[str], num_workers: int, say: Say) -> list[FileRecord]:
@@ -212,6 +212,7 @@ def _case_rows(listing: Listing, key: PrivacyKey) -> Iterator[Row]:
             collection=source.collection,
             licence=source.licence,
             files=files,
+            num_files=len(files),
             stamps=[_stamp(file) for file in files],
             header={"collection": source.collection},
             slices=[],

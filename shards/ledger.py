@@ -100,7 +100,7 @@ class SeriesError(Exception):
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One series of the inventory and what became of it. No names: this row is public."""
+    """One stack of a series and what became of it; series_key is `Row.key`. No names: this row is public."""
 
     series_key: str
     patient_key: str

@@ -63,7 +63,7 @@ def plan(rows: Iterable[Row], config: ShardConfig) -> Plan:
             ordered[split_of(row.patient_key, config.splits)].append(row)
     jobs: list[ShardJob] = []
     for split in SPLITS:
-        ordered[split].sort(key=lambda row: (_uniform("order", row.series_key), row.series_key))
+        ordered[split].sort(key=lambda row: (_uniform("order", row.key), row.key))
         jobs += _cut(split, ordered[split], config)
     return Plan(tuple(jobs))
 
@@ -82,6 +82,6 @@ def _cut(split: str, rows: Sequence[Row], config: ShardConfig) -> list[ShardJob]
 
 
 def _job(name: str, split: str, rows: Sequence[Row], config: ShardConfig) -> ShardJob:
-    keys = tuple(row.series_key for row in rows)
+    keys = tuple(row.key for row in rows)
     mark = fingerprint({"name": name, "series": keys, "settings": settings(config)})
     return ShardJob(name, split, keys, sum(map(estimate_bytes, rows)), mark)

@@ -23,7 +23,7 @@ ConvolutionKernel RescaleType ManufacturerModelName
 TEXT_KEYWORDS = ["Modality", "SOPClassUID", "Manufacturer", *CODE_KEYWORDS, *FREE_TEXT_KEYWORDS]
 NUMBER_KEYWORDS = """
 RepetitionTime EchoTime InversionTime FlipAngle EchoTrainLength EchoNumbers NumberOfAverages MagneticFieldStrength
-DiffusionBValue NumberOfTemporalPositions ContrastBolusVolume KVP XRayTubeCurrent GantryDetectorTilt SliceThickness
+DiffusionBValue NumberOfTemporalPositions ContrastBolusVolume KVP GantryDetectorTilt SliceThickness
 SpacingBetweenSlices PixelSpacing ImageOrientationPatient ImagePositionPatient Rows Columns NumberOfFrames
 SamplesPerPixel BitsAllocated BitsStored HighBit PixelRepresentation RescaleSlope RescaleIntercept PixelPaddingValue
 PixelPaddingRangeLimit
@@ -48,7 +48,8 @@ class Frame(NamedTuple):
 
     index: frame number from 0. position_mm, orientation: LPS, as in ImagePositionPatient and ImageOrientationPatient.
     pixel_spacing_mm: between rows, between columns. slope, intercept: None where the file gives no rescale.
-    split: what may tell apart images at one position, in the order of `SPLITS`.
+    split: what may tell apart images at one position, in the order of `SPLITS`. own: header values in which a frame of
+    a multi-frame object differs from the header of its file.
     """
 
     index: int
@@ -58,9 +59,10 @@ class Frame(NamedTuple):
     slope: float | None
     intercept: float | None
     split: tuple[str, ...]
+    own: dict[str, Any] = {}
 
 
-SPLITS = ("acquisition number", "echo", "temporal position", "b-value", "image type")
+SPLITS = ("acquisition", "echo", "temporal position", "b-value", "image type", "stack number")
 
 
 @dataclass
@@ -106,7 +108,7 @@ def _words(header: dict[str, Any], keyword: str) -> set[str]:
 
 
 def refusal(record: FileRecord) -> tuple[Code, str]:
-    """Why this header alone rules the file out of any volume, and the numbers behind it; (OK, "") if not."""
+    """Why this header rules the file out of any volume, wherever its slices lie; (OK, "") if it does not."""
     header = record.header
     modality = header.get("Modality", "")
     image_words = _words(header, "ImageType")
@@ -118,6 +120,8 @@ def refusal(record: FileRecord) -> tuple[Code, str]:
         return Code.MODALITY, "" if modality else "no modality"
     if not _IMAGE_CLASSES.fullmatch(record.sop_class):
         return Code.NOT_AN_IMAGE, ""
+    if not 1 <= record.bits_stored <= record.bits_allocated:
+        return Code.BAD_NUMBER, f"BitsStored {record.bits_stored}, BitsAllocated {record.bits_allocated}"
     if record.rows < 1 or record.columns < 1:
         return Code.TRUNCATED, "the header ends before Rows and Columns"
     if header.get("SamplesPerPixel", 1) != 1 or not header.get("PhotometricInterpretation", "").startswith(
@@ -132,10 +136,11 @@ def refusal(record: FileRecord) -> tuple[Code, str]:
         return Code.DERIVED, ""
     if header.get("BurnedInAnnotation") == "YES":
         return Code.BURNED_IN, ""
-    return _bad_geometry(record)
+    return Code.OK, ""
 
 
-def _bad_geometry(record: FileRecord) -> tuple[Code, str]:
+def bad_geometry(record: FileRecord) -> tuple[Code, str]:
+    """Why the frames of a file that `refusal` let pass make no slices of a volume; (OK, "") if they do."""
     for frame in record.frames:
         numbers = [*(frame.position_mm or ()), *(frame.orientation or ()), *(frame.pixel_spacing_mm or ())]
         numbers += [number for number in (frame.slope, frame.intercept) if number is not None]

@@ -90,7 +90,7 @@ def _outcomes(task: BuildTask, killers: frozenset[int]) -> Iterator[Outcome]:
 
 def ledger_row(row: Row, code: Code, detail: str = "") -> LedgerRow:
     """The ledger's row of a series of the inventory."""
-    return LedgerRow(row.series_key, row.patient_key, code, detail, len(row.files), modality(row.header))
+    return LedgerRow(row.key, row.patient_key, code, detail, row.num_files, modality(row.header))
 
 
 def outcome(row: Row, recipe: Recipe, split: str) -> Outcome:
@@ -121,7 +121,7 @@ def _read(row: Row, recipe: Recipe) -> _Series:
         header = row.header | {"num_slices": volume.voxels.shape[0], "slice_spacing_mm": volume.spacing_mm[0]}
         header["extent_mm"] = volume.voxels.shape[0] * volume.spacing_mm[0]
         return _coarsen(_Series(volume, mask, header, ()), recipe)
-    reading = read_volume(row.files, **limits)
+    reading = read_volume(row.files, stack=row.stack, **limits)
     header = reading.header | {"collection": row.collection}
     notes = [row.detail, *reading.notes] if row.detail else reading.notes
     return _coarsen(_Series(reading.volume, None, header, notes), recipe)
@@ -167,7 +167,7 @@ def _sample(row: Row, series: _Series, recipe: Recipe, split: str) -> Sample:
         ]
     ).astype(np.float64)
     provenance = {
-        "key": row.series_key,
+        "key": row.key,
         "kind": row.kind,
         "collection": row.collection,
         "licence": row.licence,
@@ -185,4 +185,4 @@ def _sample(row: Row, series: _Series, recipe: Recipe, split: str) -> Sample:
         members["mask.npy"] = npy(series.mask)
     place = {"split": split, "patient_key": row.patient_key, "collection": row.collection}
     facts = {"num_slices": volume.voxels.shape[0], **read(series.header).row(), "rules_version": str(RULES_VERSION)}
-    return Sample(row.series_key, members, place | facts)
+    return Sample(row.key, members, place | facts)

@@ -39,7 +39,7 @@ def _type(name: str) -> Any:
 
 def write_attribution(path: str, ledger: Iterable[LedgerRow], rows: Iterable[Row]) -> None:
     """Write ATTRIBUTION: each collection whose series were sharded, its licence and the number of series."""
-    sources = {row.series_key: (row.collection or "(no name)", row.licence or "(licence not stated)") for row in rows}
+    sources = {row.key: (row.collection or "(no name)", row.licence or "(licence not stated)") for row in rows}
     counts = Counter(sources[row.series_key] for row in ledger if row.status == Status.SHARDED)
     lines = ["This shard set holds image series from:", ""]
     lines += [

@@ -58,7 +58,8 @@ def test_strays_of_another_orientation_are_left_out_with_a_note(tmp_path):
 
     reading = read_volume(write_series(tmp_path, 22, edit=edit))
     assert len(reading.volume.voxels) == 20
-    assert reading.notes == ["left out a stack of 2 slices of another orientation or shape"]
+    assert reading.notes == ["stack 0 of 2: orientation or shape 1 of 2"]
+    assert code_of(list(map(str, tmp_path.iterdir())), stack=1) is Code.TOO_FEW_SLICES
 
 
 def test_a_scout_in_the_series_is_left_out_with_a_note(tmp_path):
@@ -69,11 +70,13 @@ def test_a_scout_in_the_series_is_left_out_with_a_note(tmp_path):
     assert (len(reading.volume.voxels), reading.notes) == (20, ["left out 1 of 21 files: localizer"])
 
 
-def test_two_stacks_of_one_size_are_not_chosen_between(tmp_path):
+def test_two_stacks_of_one_size_are_both_kept(tmp_path):
     def edit(dataset: Dataset, number: int) -> None:
         dataset.PixelSpacing = [0.5, 0.25 if number % 2 else 0.5]
 
-    assert code_of(write_series(tmp_path, 40, edit=edit)) is Code.MIXED_GEOMETRY
+    files = write_series(tmp_path, 40, edit=edit)
+    spacings = {read_volume(files, stack=stack).volume.spacing_mm for stack in (0, 1)}
+    assert spacings == {(4.0, 0.5, 0.25), (4.0, 0.5, 0.5)}
 
 
 def test_varying_sign_is_refused(tmp_path):
@@ -109,18 +112,25 @@ def again(keyword: str, first: object, second: object, number_of_second: int):
         ("TemporalPositionIdentifier", 1, 2),
         ("DiffusionBValue", 0.0, 1000.0),
         ("ImageType", ["ORIGINAL", "PRIMARY", "M"], ["ORIGINAL", "PRIMARY", "P"]),
-        ("", None, None),
     ],
 )
-def test_two_full_stacks_at_the_same_positions_are_a_time_series(tmp_path, keyword, first, second):
+def test_two_full_stacks_at_the_same_positions_are_both_kept(tmp_path, keyword, first, second):
     files = write_series(tmp_path, 40, modality="MR", edit=again(keyword, first, second, 20))
-    assert code_of(files) is Code.TIME_SERIES
+    for stack in (0, 1):
+        voxels = read_volume(files, stack=stack).volume.voxels
+        np.testing.assert_array_equal(voxels, stored_voxels(40)[20 * stack : 20 * stack + 20])
 
 
-def test_a_few_slices_of_another_echo_are_left_out(tmp_path):
-    reading = read_volume(write_series(tmp_path, 25, modality="MR", edit=again("EchoTime", 10.0, 90.0, 20)))
+def test_two_full_stacks_that_nothing_tells_apart_are_a_time_series(tmp_path):
+    assert code_of(write_series(tmp_path, 40, modality="MR", edit=again("", None, None, 20))) is Code.TIME_SERIES
+
+
+def test_a_few_slices_of_another_echo_are_a_stack_of_their_own(tmp_path):
+    files = write_series(tmp_path, 25, modality="MR", edit=again("EchoTime", 10.0, 90.0, 20))
+    reading = read_volume(files)
     np.testing.assert_array_equal(reading.volume.voxels, stored_voxels(25)[:20])
-    assert reading.notes == ["left out 5 slices of another echo"]
+    assert reading.notes == ["stack 0 of 2: echo 1 of 2"]
+    assert code_of(files, stack=1) is Code.TOO_FEW_SLICES
 
 
 def test_different_images_at_one_position_that_nothing_tells_apart_are_refused(tmp_path):

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from radnet.errors import UsageError
 from radnet.shards import geometry
@@ -11,7 +12,7 @@ from radnet.shards.guard import is_of_the_machine
 from radnet.shards.inventory.row import Row
 from radnet.shards.ledger import STATUS, Code, SeriesError, Status
 from radnet.shards.privacy import PrivacyKey
-from radnet.shards.record import FileRecord, values
+from radnet.shards.record import FileRecord
 
 PHANTOM_PREFIX = "PHANTOM-"
 
@@ -70,7 +71,7 @@ def group(records: list[FileRecord], key: PrivacyKey, *, collection: str, licenc
 
 
 def group_all(archives: Sequence[Archive], key: PrivacyKey) -> list[Row]:
-    """One row per series, and one per file that belongs to none (damaged, not DICOM, without UID).
+    """One row per stack of a series, and one per file that belongs to none (damaged, not DICOM, without UID).
 
     A series that lies in several archives is one series, of the collection of the first that holds it; its detail says
     so. With the public key only phantom input is taken: raises UsageError where another PatientID appears.
@@ -87,8 +88,9 @@ def group_all(archives: Sequence[Archive], key: PrivacyKey) -> list[Row]:
             name = record.series_uid or f"file:{record.path}"
             series.setdefault(name, {}).setdefault(number, []).append(record)
     return [
-        _row([record for part in parts.values() for record in part], key, archives[min(parts)], len(parts))
+        row
         for _, parts in sorted(series.items())
+        for row in _rows([record for part in parts.values() for record in part], key, archives[min(parts)], len(parts))
     ]
 
 
@@ -96,36 +98,67 @@ def _is_phantom(record: FileRecord) -> bool:
     return record.patient_id.startswith(PHANTOM_PREFIX)
 
 
-def _row(members: list[FileRecord], key: PrivacyKey, archive: Archive, num_archives: int) -> Row:
+def _rows(members: list[FileRecord], key: PrivacyKey, archive: Archive, num_archives: int) -> list[Row]:
+    """One row per stack of a series, the largest first; one row where the series as a whole is refused."""
     members = sorted(members, key=lambda member: member.path)
     first = members[0]
     code, detail = _verdict(members)
-    if num_archives > 1:
-        detail = "; ".join(filter(None, [detail, f"its files lie in {num_archives} sources"]))
-    stack, slices, derived = _geometry(members)
     series = ("series", first.series_uid) if first.series_uid else ("file", first.path)
     # Without a PatientID the study is the best guess at a patient; one common key would bind strangers together.
     patient = first.patient_id or f"study {first.study_uid}" if first.series_uid else f"file {first.path}"
-    return Row(
-        series_key=key.hash(*series),
-        study_key=key.hash("study", first.study_uid) if first.study_uid else key.hash(*series),
-        patient_key=key.hash("patient", f"{archive.collection}\0{patient}"),
-        kind="dicom",
-        collection=archive.collection,
-        licence=archive.licence,
-        files=[member.path for member in members],
-        stamps=[[member.num_bytes, member.mtime_ns] for member in members],
-        header=stack.header | derived | {"collection": archive.collection},
-        slices=slices,
-        code=code,
-        detail=detail,
-        private={
+    shared = {
+        "series_key": key.hash(*series),
+        "study_key": key.hash("study", first.study_uid) if first.study_uid else key.hash(*series),
+        "patient_key": key.hash("patient", f"{archive.collection}\0{patient}"),
+        "kind": "dicom",
+        "collection": archive.collection,
+        "licence": archive.licence,
+        "files": [member.path for member in members],
+        "stamps": [[member.num_bytes, member.mtime_ns] for member in members],
+        "private": {
             "series_uid": first.series_uid,
             "study_uid": first.study_uid,
             "patient_id": first.patient_id,
             "folder": os.path.dirname(first.path),
         },
-    )
+    }
+    sources = f"its files lie in {num_archives} sources" if num_archives > 1 else ""
+    stacks = _stacks(members, code, detail)
+    owners = Counter(_owners(members, [stack.slices for stack in stacks]).values())
+    series_slices = [slice_ for stack in stacks for slice_ in stack.slices]
+    rows = []
+    for number, stack in enumerate(stacks):
+        header, positions = _geometry(stack.slices, series_slices, members)
+        name = f"stack {number} of {len(stacks)}: {stack.name}" if len(stacks) > 1 else ""
+        rows.append(
+            Row(
+                **shared,
+                header=header | {"collection": archive.collection},
+                slices=positions,
+                code=stack.code,
+                detail="; ".join(filter(None, [stack.detail, sources, name])),
+                stack=number,
+                num_files=owners[number],
+            )
+        )
+    return rows
+
+
+def _stacks(members: list[FileRecord], code: Code, detail: str) -> list[geometry.Candidate]:
+    """The stacks of a series; one, with the code and detail given, where the series as a whole is refused."""
+    slices = [geometry.Slice(member, frame) for member in members if member.code is Code.OK for frame in member.frames]
+    if code is not Code.OK:
+        return [geometry.Candidate(slices, code=code, detail=detail)]
+    return geometry.split(slices)
+
+
+def _owners(members: list[FileRecord], stacks: list[list[geometry.Slice]]) -> dict[str, int]:
+    """Path → number of the stack that a file is counted with: the first that holds a slice of it, else 0."""
+    owners: dict[str, int] = {}
+    for number, slices in enumerate(stacks):
+        for slice_ in slices:
+            owners.setdefault(slice_.record.path, number)
+    return {member.path: owners.get(member.path, 0) for member in members}
 
 
 def _verdict(members: list[FileRecord]) -> tuple[Code, str]:
@@ -145,30 +178,23 @@ def _verdict(members: list[FileRecord]) -> tuple[Code, str]:
     )
 
 
-def _geometry(members: list[FileRecord]) -> tuple[FileRecord, list[list[float]], dict[str, float]]:
-    """The file of the middle slice, the slice positions, and the derived keys of the header.
+def _geometry(
+    slices: list[geometry.Slice], series: list[geometry.Slice], members: list[FileRecord]
+) -> tuple[dict[str, Any], list[list[float]]]:
+    """The header of a stack and the positions of its slices.
 
     slice_spacing_mm and extent_mm are absent where the positions give no even spacing.
     """
-    good = [member for member in members if member.code is Code.OK]
-    slices = [geometry.Slice(member, frame) for member in good for frame in member.frames]
     if not slices:
-        return members[len(members) // 2], [], {}
+        return members[len(members) // 2].header, []
     try:
-        slices, _ = geometry.largest_stack(slices, 1)
-        groups = geometry.by_position(slices)
+        groups = geometry.by_position(geometry.split(slices)[0].slices)
     except SeriesError:
-        return good[len(good) // 2], [list(one.frame.position_mm) for one in slices], {"num_slices": len(slices)}
-    middle = groups[len(groups) // 2][0].record
-    positions = [list(group[0].frame.position_mm) for group in groups]
-    # A diffusion series holds images at b = 0 too; whichever is in the middle, the series is diffusion.
-    b_values = [b_value for member in good for b_value in values(member.header, "DiffusionBValue")]
-    derived: dict[str, float] = {"num_slices": len(groups)}
-    derived |= {"DiffusionBValue": max(b_values)} if b_values else {}
-    if len(groups) > 1:
-        try:
-            spacing_mm = geometry.arrange([group[0] for group in groups], float("inf")).slice_spacing_mm
-        except SeriesError:
-            return middle, positions, derived
-        derived |= {"slice_spacing_mm": spacing_mm, "extent_mm": len(groups) * spacing_mm}
-    return middle, positions, derived
+        return geometry.header_of(slices, series, None), [list(one.frame.position_mm) for one in slices]
+    kept = [group[0] for group in groups]
+    positions = [list(one.frame.position_mm) for one in kept]
+    try:
+        spacing_mm = geometry.arrange(kept, float("inf")).slice_spacing_mm if len(kept) > 1 else None
+    except SeriesError:
+        spacing_mm = None
+    return geometry.header_of(kept, series, spacing_mm), positions

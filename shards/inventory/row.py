@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Row:
-    """One series, or one file that belongs to none.
+    """One stack of a series, or one file that belongs to none.
 
-    series_key, study_key, patient_key: 20 hex characters each. kind: "dicom" or "nifti". files: absolute paths; for
-    nifti image and mask. stamps: bytes and modification time in ns of every file. header: see `radnet.labels.read`.
-    slices: x,y,z in mm (LPS) of every slice in ascending position, or []. code: OK for a candidate, else why it cannot
-    become a sample. private: series_uid, study_uid, patient_id and folder, for the private map only.
+    series_key, study_key, patient_key: 20 hex characters each. kind: "dicom" or "nifti". files: absolute paths of the
+    whole series; for nifti image and mask. stack: number among the series' stacks, 0 is the largest (see
+    `geometry.split`). num_files: those counted here; over the rows of a series they add up to its files. stamps: bytes
+    and modification time in ns of every file. header: see `radnet.labels.read`. slices: x,y,z in mm (LPS) of every
+    slice in ascending position, or []. code: OK for a candidate, else why it cannot become a sample. private:
+    series_uid, study_uid, patient_id and folder, for the private map only.
     """
 
     series_key: str
@@ -34,6 +36,13 @@ class Row:
     code: Code = Code.OK
     detail: str = ""
     private: dict[str, str] = field(default_factory=dict)
+    stack: int = 0
+    num_files: int = 0
+
+    @property
+    def key(self) -> str:
+        """The name of this stack everywhere: series_key, with -N behind it for the Nth further stack."""
+        return f"{self.series_key}-{self.stack}" if self.stack else self.series_key
 
     @property
     def num_bytes(self) -> int:
@@ -46,11 +55,13 @@ _PRIVATE = ("series_uid", "study_uid", "patient_id", "folder")
 
 
 def to_table(rows: list[Row]) -> "pyarrow.Table":
-    """The rows without `private`, in order of series_key; header is JSON, paths are bytes, for not all are text."""
+    """The rows without `private`, in order of their keys; header is JSON, paths are bytes, for not all are text."""
     import pyarrow
 
-    rows = sorted(rows, key=lambda row: row.series_key)
+    rows = sorted(rows, key=lambda row: row.key)
     columns = {name: pyarrow.array([getattr(row, name) for row in rows], pyarrow.string()) for name in _TEXT}
+    for name in ("stack", "num_files"):
+        columns[name] = pyarrow.array([getattr(row, name) for row in rows], pyarrow.int32())
     files = [[os.fsencode(file) for file in row.files] for row in rows]
     columns["files"] = pyarrow.array(files, pyarrow.list_(pyarrow.binary()))
     columns["stamps"] = pyarrow.array([row.stamps for row in rows], pyarrow.list_(pyarrow.list_(pyarrow.int64())))
@@ -71,13 +82,13 @@ def from_table(table: "pyarrow.Table") -> list[Row]:
 
 
 def private_map(rows: list[Row]) -> "pyarrow.Table":
-    """Keys beside the names they stand for, in order of series_key. Whoever holds it can undo the hashing.
+    """Keys of series beside the names they stand for, in order. Whoever holds it can undo the hashing.
 
     Bytes of a folder's name that are no text are shown as escapes.
     """
     import pyarrow
 
-    rows = sorted(rows, key=lambda row: row.series_key)
+    rows = sorted((row for row in rows if not row.stack), key=lambda row: row.series_key)
     keys = ("series_key", "study_key", "patient_key")
     columns = {name: pyarrow.array([getattr(row, name) for row in rows], pyarrow.string()) for name in keys}
     for name in _PRIVATE:
