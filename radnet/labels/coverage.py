@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 from radnet.labels.finding import Finding, abstain
 from radnet.labels.regions import (
     ABDOMEN,
+    CHEST,
     BY_SEQUENCE,
     COVERAGE,
     CT_LETTERS,
     CT_SHORT,
     HEAD_FIRST,
     LOWER,
+    LUNG_WORDS,
     NECK,
     PARTS,
     PHRASES,
@@ -86,9 +88,9 @@ def named(text: str, is_ct: bool) -> Named | None:
     """What a text names; None where it names no part. "Extremity" is no part: archives use it for hip and shoulder."""
     flat, regions, hits = HEAD_FIRST.sub(" ", phrase(text)), set(), []
     for pattern, held in PHRASES:
-        if match := pattern.search(flat):
+        if pattern.search(flat):
             regions.update(held)
-            hits.append("+".join(match[0].split()) if not held else "/".join(held))
+            hits.append("/".join(held) or "spine or limb")
             flat = pattern.sub("  ", flat)
     if is_ct and CT_LETTERS.search(fold(text)) and not tokens(text) & LOCALIZER and " lat" not in flat:
         regions.update(LOWER)
@@ -97,10 +99,13 @@ def named(text: str, is_ct: bool) -> Named | None:
         regions.add("lung")
         hits.append("ch")
     found = tokens(text) & tokens(flat) if flat != phrase(text) else tokens(text)
-    for held, vocabulary in PARTS.items():
-        if matched := found & vocabulary:
-            regions.update(held)
-            hits += sorted(matched)
+    matches = {held: found & vocabulary for held, vocabulary in PARTS.items() if found & vocabulary}
+    # Beside another part "lung" is the window or the filter that the images were made with.
+    if is_ct and (regions or len(matches) > 1) and matches.get(CHEST, frozenset()) <= LUNG_WORDS:
+        matches.pop(CHEST, None)
+    for held, matched in matches.items():
+        regions.update(held)
+        hits += sorted(matched)
     if {"liver", "pelvis"} <= regions or {"kidney", "pelvis"} <= regions:
         regions.add("intestine")
     return Named(frozenset(regions), tuple(hits)) if hits else None
@@ -159,18 +164,16 @@ def _chosen(sources: dict[str, Named], is_mr: bool) -> tuple[set[str], float, li
         agree = any(said == series.regions for said in others)
         return set(series.regions), 0.93 if agree and not clashes else trust if not clashes else 0.7, evidence
     if body and exam:
-        return _body_and_exam(body, exam, site, evidence)
+        return _body_and_exam(body, exam, evidence)
     nearest = body or exam
     if nearest is None:
         return set(site.regions), _TRUSTS["collection_site"], evidence
-    if site and site.regions and not site.regions & nearest.regions:
+    if exam is None and site and site.regions and not site.regions & nearest.regions:
         return _against_site(nearest, site, is_mr, evidence)
     return set(nearest.regions), 0.8 if site and site.regions & nearest.regions else 0.72, evidence
 
 
-def _body_and_exam(
-    body: Named, exam: Named, site: Named | None, evidence: list[str]
-) -> tuple[set[str], float, list[str]]:
+def _body_and_exam(body: Named, exam: Named, evidence: list[str]) -> tuple[set[str], float, list[str]]:
     """BodyPartExamined is one of a short list and often the scanner's default; an exam says more, and may be of two
     scans. Where one holds the other the larger is taken, and the height decides whether it fits."""
     if body.regions == exam.regions:
@@ -182,8 +185,6 @@ def _body_and_exam(
     if body.regions & exam.regions:
         return set(body.regions | exam.regions), 0.72, evidence
     evidence.append("BodyPartExamined and the exam disagree")
-    if site and site.regions & body.regions and not site.regions & exam.regions:
-        return set(body.regions), 0.55, evidence
     return set(exam.regions), 0.65, evidence
 
 

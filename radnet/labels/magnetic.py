@@ -28,7 +28,9 @@ def mr_family(facts: Facts) -> Finding:
 def _derived(facts: Facts) -> Finding | None:
     if hits := facts.image_type & _DERIVED_TYPES:
         return Finding("DERIVED", 0.95, f"ImageType: {min(hits)}")
-    if hits := facts.words & words.DERIVED:
+    # "t1_mpr" is also short for MPRAGE, whose tags say so.
+    is_mprage = facts.is_gradient and facts.ti_ms is not None and "mpr" in facts.words
+    if hits := facts.words & (words.DERIVED - {"mpr"} if is_mprage else words.DERIVED):
         return Finding("DERIVED", 0.88, f"name of the series: {min(hits)}")
     if words.DERIVED_PHRASE.search(facts.phrase) or words.ARITHMETIC.search(facts.text):
         return Finding("DERIVED", 0.88, "name of the series: computed from other series, or a saved screen")
@@ -61,7 +63,7 @@ def _diffusion(facts: Facts) -> Finding | None:
         return Finding("DWI", 0.97, f"DiffusionBValue {facts.b_value:g}")
     if hits := facts.image_type & _DIFFUSION_TYPES:
         return Finding("DWI", 0.95, f"ImageType: {min(hits)}")
-    if is_diffusion_named(facts):
+    if is_diffusion_named(facts) or " fa map" in facts.phrase:
         hits = facts.words & words.DIFFUSION
         return Finding("DWI", 0.89, f"name of the series: {min(hits) if hits else 'a b-value'}")
     if facts.said == "" and facts.pulse & words.ECHO_PLANAR and any(map(words.B_VALUE.fullmatch, facts.pulse)):

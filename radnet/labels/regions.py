@@ -30,7 +30,7 @@ _NONE = ()
 PARTS: dict[tuple[str, ...], frozenset[str]] = {
     HEAD: words(
         "brain head neuro cerebral cerebrum cranial kopf schadel hirn gehirn neurokopf tete crane cerveau cerebrale "
-        "encephale hoofd hersenen schedel cabeza craneo cerebro cerebral encefalo testa cranio cervello skull cranium "
+        "encephale hoofd hersenen schedel cabeza craneo cerebro encefalo testa cranio schaedel cervello skull cranium "
         "caput brains encephalon cranien cabeca glowa mozg glioma gbm ncct_head"
     ),
     ("upper_head_neck",): words(
@@ -43,8 +43,9 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
     NECK: words("neck hals cou cuello collo headneck hns hn hnscc halsweichteile pescoco szyja nek cervicofacial orl"),
     CHEST: words(
         "chest thorax lung lungs thoracic torax torace lunge lungen poumon poumons pulmon pulmones pulmao polmone "
-        "polmoni longen long pulmonary pulm hrct ctpa mediastinum mediastino thor thorakal thoraxroutine thorroutine "
-        "mediastinal thoracique toracico toraks klatka plmc chst cxr rib ribs pulmonaire pulmonar hrlung"
+        "polmoni longen pulmonary pulm hrct ctpa mediastinum mediastino mediastin srodpiersie thor thorakal "
+        "thoraxroutine thorroutine mediastinal thoracique toracico toraks klatka plmc chst cxr rib ribs pulmonaire "
+        "pulmonar hrlung"
     ),
     ("breast",): words(
         "breast breasts brst mamma mammae mammo brust sein seins seno mama mamas mammella borsten borst breastuni "
@@ -59,13 +60,14 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
     ("kidney", "intestine", "pelvis"): words("kub ctu"),
     ("pelvis",): words(
         "pelvis pelvic pel pelv prostate prostata becken bassin bekken pelvi bacino rectum rektum uterus bladder "
-        "miednica pelviano pelvien pelviana rectal cervix ovary ovaries bassino vejiga blase harnblase vescica vessie retto "
-        "recto endometrium utero vagina penis anus anal prostaat prostatic adnexa scrotum hipspelvis pros"
+        "miednica pelviano pelvien pelviana rectal cervix ovary ovaries bassino vejiga blase harnblase vescica vessie "
+        "retto recto endometrium utero vagina penis anus anal prostaat prostatic adnexa scrotum hipspelvis pros"
     ),
     ABDOMEN: words(
         "abdomen abd abdominal bauch buik addome abdo ventre oberbauch brzuch pancreas pankreas spleen milz adrenal "
-        "adrenals mrcp stomach magen estomago estomac stomaco abdome brzuszna gallbladder biliary cholangio abdroutine upperabdomen "
-        "hepatobiliary bile abdominale abdominaal retroperitoneum abdm gastric nebenniere surrenes"
+        "adrenals mrcp stomach magen estomago estomac stomaco abdome brzuszna gallbladder biliary cholangio "
+        "abdroutine upperabdomen hepatobiliary bile abdominale abdominaal retroperitoneum abdm gastric nebenniere "
+        "surrenes"
     ),
     LOWER: words(
         "abdpel abdpelvis abdopelvis abdomenpelvis abdominopelvic abdominopelvien enterography enteroclysis "
@@ -82,13 +84,14 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
     (*NECK, "lung"): words("neckchest"),
     _NONE: words(
         "knee shoulder elbow wrist hand foot ankle finger toe knie schulter hombro rodilla ginocchio spalla genou "
-        "epaule cspine tspine lspine lsp tsp csp spine lumbar femur tibia humerus thigh calf forearm tlspine lsspine leg legs "
-        "arm hip hips lumbosacral sacrum coccyx sacroiliac heel wirbelsaule hws bws lws rachis colonne columna colonna wervelkolom "
-        "hand pied cheville hanche poignet coude tobillo cadera muneca caviglia anca polso hufte ellenbogen handgelenk fuss "
-        "sprunggelenk lwk iac orbit orbits orbita orbits pituitary sella hypophyse tmj temporal mastoid felsenbein "
-        "heart cardiac herz coeur cuore corazon hart coronary coronaries lowerlimb upperlimb fibula clavicle scapula tendon "
-        "schouder heup enkel pols rug lombaire dorsal cervicale lendenwirbelsaule halswirbelsaule wristhand brachial "
-        "opticcanal femorala jaw skullbase ear dental lwsp"
+        "epaule cspine tspine lspine lsp tsp csp spine lumbar femur tibia humerus thigh calf forearm tlspine lsspine "
+        "leg legs arm hip hips lumbosacral sacrum coccyx sacroiliac heel wirbelsaule hws bws lws rachis colonne "
+        "columna colonna wervelkolom pied cheville hanche poignet coude tobillo cadera muneca caviglia anca polso "
+        "hufte ellenbogen handgelenk fuss sprunggelenk lwk iac orbit orbits orbita pituitary sella hypophyse tmj "
+        "temporal mastoid felsenbein heart cardiac herz coeur cuore corazon hart coronary coronaries lowerlimb "
+        "upperlimb fibula clavicle scapula tendon schouder heup enkel pols rug lombaire dorsal cervicale "
+        "lendenwirbelsaule halswirbelsaule wristhand brachial opticcanal rochers rocher femorala jaw skullbase ear "
+        "dental lwsp"
     )
     - {"dorsal", "skullbase"},
 }
@@ -107,11 +110,14 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
             r"| w ?b (?:pet|ct|fdg) |(?<= ct) wb ",
             TRUNK,
         ),
+        (r" (?:cta|mra|angio\w*) (?:of )?(?:the )?(?:head|kopf|brain) (?:and )?(?:neck|hals) ", (*HEAD, *NECK)),
+        (r" ca(?:lcium)? score ", _NONE),
+        (r" pan ?scan ", TRUNK),
         (r" (?:head|kopf|tete|cabeza|testa|hoofd) (?:and |und |et |y |e |en )?(?:neck|hals|cou|cuello|collo) ", NECK),
         (r" neck (?:and )?(?:ch|chest|thorax) (?:and )?(?:ab|abd|abdomen) (?:and )?(?:pel\w*) ", (*NECK, *TRUNK)),
         (r" n c a p ", (*NECK, *TRUNK)),
         (
-            r" (?:c|ch|t|thx?|chest|thorax) (?:and )?(?:a|ab|abd|abdo|abdomen) (?:and )?(?:p|pel|pelv|pelvis|becken|bekken) ",
+            r" (?:c|ch|che|t|thx?|chest|chst|thorax) (?:and )?(?:a|ab|abd|abdo|abdomen) (?:and )?(?:p|pel|pelv|pelvis|becken|bekken) ",
             TRUNK,
         ),
         (r" thorac?o abdomino? pelv\w* | toraco abdomin\w* pelv\w* ", TRUNK),
@@ -124,7 +130,8 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r" (?:urogra\w*|ct u|virt(?:ual)? colo\w*|ct colo\w*) ", LOWER),
         (
             r" (?:cervical|thoracic|lumbar|c|t|l|ls|tl|dorsal|lumbosacral) (?:spine|sp|rachis|wervel\w*|wirbel\w*) "
-            r"| (?:rachis|columna|colonna|colonne|colona) \w+ | cervical (?:spine )?(?=mri|mr) ",
+            r"| spine (?:cervical|thoracic|lumbar|dorsal|c|t|l) "
+            r"| (?:rachis|columna|colonna|colonne|colona) \w+ | cervical (?:spine )?(?=mri|mr)",
             _NONE,
         ),
         (r" base of skull | skull base | temporal bones? | internal auditory | i a c ", _NONE),
@@ -136,9 +143,12 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
 )
 # Letters that stand for parts in CT, where a front-to-back direction has no place in the name of a series.
 CT_LETTERS = re.compile(r"\bap\b|\ba\s?(?:[/&+-]|and)?\s?p\b(?!\s?/)")
-CT_SHORT = re.compile(r" (?:ch|thx)(?= )")
-# How the patient lies, not what is scanned.
-HEAD_FIRST = re.compile(r" head (?:in|first)(?= )")
+CT_SHORT = re.compile(r" (?:ch|che|thx)(?= )")
+# How the patient lies, or the head of something else: not the part that is scanned.
+HEAD_FIRST = re.compile(
+    r" head (?:in|first)(?= )| (?:femoral|humeral|radial) head| head(?= (?:of )?(?:pancrea\w*|mrcp|femur))"
+)
+LUNG_WORDS = frozenset({"lung", "lungs", "lunge", "lungen", "poumon", "pulmon", "pulmao"})
 # Sequences that are made for one part: heard only where no part is named.
 BY_SEQUENCE: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
     (words("vibrant bliss rodeo"), ("breast",)),

@@ -78,8 +78,8 @@ def _ct_family(header: Mapping[str, Any]) -> Finding:
         return Finding("OTHER", 0.85, "name of the series: raw projections")
     if (hits := found & words.CT_DERIVED) or words.CT_DERIVED_PHRASE.search(flat):
         return Finding("DERIVED", 0.85, f"name of the series: {min(hits) if hits else 'a report, map or rendering'}")
-    if hits := found & words.MAPS - {"ve", "vp", "ser", "wash"}:
-        return Finding("PERF-MAP", 0.85, f"name of the series: {min(hits)}")
+    if (hits := found & words.CT_MAPS) or words.CT_MAPS_PHRASE.search(flat):
+        return Finding("PERF-MAP", 0.85, f"name of the series: {min(hits) if hits else 'perfusion maps'}")
     slices = header.get("num_slices")
     if isinstance(slices, int | float) and slices <= _FEW_SLICES:
         return Finding("CT", 0.8, "Modality: CT; few slices")

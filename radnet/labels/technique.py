@@ -61,8 +61,7 @@ def _by_name(facts: Facts) -> set[str]:
     # In and opposed phase is a gradient echo, unless a spin echo with Dixon says its name.
     if not spin and not facts.is_spin and "t2" not in facts.words and words.IN_OPPOSED.search(facts.phrase):
         gradient = True
-    # A "SE" in the middle of an IR-prepared gradient echo's name, and the T2 preparation of one, are no echo type.
-    if spin == {"se"} and gradient and not facts.is_spin:
+    if facts.words & {"grase", "tgse"}:
         return {"SE", "GRE"}
     return ({"SE"} if spin else set()) | ({"GRE"} if gradient else set())
 
@@ -81,7 +80,13 @@ def _by_times(facts: Facts) -> Finding:
         if tr_ms >= 1000 and te_ms >= 60 or flip_deg and flip_deg >= 75 and tr_ms >= 300 and te_ms >= 7:
             return Finding("SE", 0.75, f"{times} → SE")
     # T2-weighted without another word is a spin echo: a gradient echo would say so, or be called T2*.
-    if facts.words & ({"t2"} | words.SINGLE_SHOT) and "t1" not in facts.words and not (flip_deg and flip_deg < 60):
+    is_balanced = facts.words & words.BALANCED or words.BALANCED_PHRASE.search(facts.phrase)
+    if (
+        facts.words & ({"t2"} | words.SINGLE_SHOT)
+        and not is_balanced
+        and "t1" not in facts.words
+        and not (flip_deg and flip_deg < 60)
+    ):
         if not (te_ms is not None and te_ms < 40 or tr_ms is not None and tr_ms < 800):
             return Finding("SE", 0.75, "the name says T2 and no echo type → SE")
     return abstain("no echo type is named")

@@ -25,6 +25,8 @@ _COMPOUND = re.compile(
 )
 _NO_WEIGHTING = ("rho", "map", "maps", "mapping", "prep", "star", "star map", "value", "values", "time", "times")
 _VERTEBRAE = re.compile(r"\b[ctl]\d{1,2}\s?(?:-|to)\s?[ctls]\d{1,2}\b")
+_SPACED = re.compile(r"\bt-([12])\b(?!\s?(?:spine|wi\w))")
+_PREPARED = re.compile(r"\bt2[\s-]?prep\w*")
 _STAR = re.compile(r"\b([tr]2)\s?(?:\*|-?star\b)")
 _CAPITALS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\d)(?=[A-Z][a-z])")
 
@@ -45,7 +47,9 @@ def split_capitals(text: str) -> str:
 def tokens(text: str) -> frozenset[str]:
     """The words of `text`, as written, split at capitals (FatSat: fat, sat), and with weighting, dimension and number
     apart (t2flair: t2, flair; tse2d1: tse; sub1: sub). T2* becomes t2star; a range of vertebrae (T1-T4) is left out."""
-    folded = _STAR.sub(r" \1star ", _VERTEBRAE.sub(" ", fold(f"{text} {split_capitals(text)}")))
+    folded = _VERTEBRAE.sub(" ", fold(f"{text} {split_capitals(text)}"))
+    folded = _PREPARED.sub(" t2prep ", folded)
+    folded = _STAR.sub(r" \1star ", _SPACED.sub(r"t\1", folded))
     found = set(re.findall(r"[a-z0-9]+", folded))
     for token in list(found):
         found.update(_parts(token))

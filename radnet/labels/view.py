@@ -12,8 +12,9 @@ MAX_OBLIQUITY_DEG = 30.0
 _VIEW_OF_AXIS = ("sagittal", "coronal", "axial")
 VIEWS = {
     "axial": words(
-        "ax axi axl axial axials axiale axialer axiales axiaal axiais ax2d ax3d tra trans trs trv trav transv transversal "
-        "transverse transversaal transversale trasversale trasversal transaxial transax transaxiale tranv"
+        "ax axi axl axial axials axiale axialer axiales axiaal axiais ax2d ax3d tra trans trs trv trav transv "
+        "transversal transverse transversaal transversale trasversale trasversal transaxial transax transaxiale tranv "
+        "assiale assiali assial"
     ),
     "coronal": words(
         "cor coronal coronals coronale coronales coronaal coronais coro corn koronar koronare koronal kor frontal "
@@ -30,7 +31,7 @@ _NO_VIEW = re.compile(
     r"| cor(?= (?:calcium|ca score))| (?:liver|renal|kidney|lung) trans(?= )"
 )
 # T1/T/SE: weighting, plane, technique.
-_PLANE_LETTER = re.compile(r"\b(?:t1|t2|pd)w?/([tsc])/")
+_PLANE_LETTER = re.compile(r"\b(?:t1|t2|pd)w?\*?/([tsc])/")
 _LETTERS = {"t": "axial", "s": "sagittal", "c": "coronal"}
 # The names of the National Lung Screening Trial: reader, then Original or Derived, Primary or Secondary, Axial.
 _TRIAL_AXIAL = re.compile(r"\d,[od][ps]a,")

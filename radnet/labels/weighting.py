@@ -188,5 +188,6 @@ def _is_plausible(named: str, facts: Facts) -> bool:
     if named == "T1":
         return facts.tr_ms <= 1600 and facts.te_ms <= 45
     if named == "T2":
-        return facts.te_ms >= 40 and facts.tr_ms >= 800
+        # Above 4 T, in animals, T2 is short.
+        return facts.te_ms >= (25 if facts.field_t and facts.field_t > 4 else 40) and facts.tr_ms >= 800
     return facts.te_ms <= 60 and facts.tr_ms >= 1000
