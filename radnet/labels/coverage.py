@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from radnet.labels.finding import Finding, abstain
 from radnet.labels.regions import (
     ABDOMEN,
-    CHEST,
     BY_SEQUENCE,
+    CHEST,
     COVERAGE,
     CT_LETTERS,
     CT_SHORT,

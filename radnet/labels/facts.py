@@ -22,7 +22,8 @@ _CONTRAST_WORDS = {
 class Facts:
     """words: of the series' name. image_type, scanning, pulse: tokens of ImageType, ScanningSequence and the names that
     vendors give their sequences. said: AcquisitionContrast as a word, "" where it says nothing. is_component: fat
-    alone, or opposed phase, of a Dixon series. Times in ms, the field in tesla, flip in degrees; None where unknown. b_value: s/mm2, 0 where a header says so."""
+    alone, or opposed phase, of a Dixon series. Times in ms, the field in tesla, flip in degrees; None where unknown.
+    b_value: s/mm2, 0 where a header says so."""
 
     text: str
     phrase: str

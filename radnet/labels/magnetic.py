@@ -1,5 +1,6 @@
 """Families of MR images, asked in order: what is computed, what is special, then how it is weighted."""
 
+import re
 from collections.abc import Callable
 
 from radnet.labels import words
@@ -13,6 +14,8 @@ _DERIVED_TYPES = frozenset(
 )
 _DIFFUSION_TYPES = frozenset("diffusion tracew trace fa dti dwi tensor isotropic bvalue".split())
 _PERFUSION_TYPES = frozenset("perfusion asl cbf cbv mtt ttp relcbf relcbv relmtt tmax pbp gbp".split())
+# "SER" is the signal enhancement ratio, or short for series.
+_SERIES_NUMBER = re.compile(r" ser \d")
 _WEIGHTINGS = frozenset({"t1", "t2", "pd", "stir", "flair"})
 
 
@@ -49,7 +52,8 @@ def _adc(facts: Facts) -> Finding | None:
 def _perfusion(facts: Facts) -> Finding | None:
     if hits := facts.image_type & _PERFUSION_TYPES:
         return Finding("PERF-MAP", 0.95, f"ImageType: {min(hits)}")
-    if hits := facts.words & words.MAPS:
+    maps = words.MAPS - {"ser"} if _SERIES_NUMBER.search(facts.phrase) else words.MAPS
+    if hits := facts.words & maps:
         return Finding("PERF-MAP", 0.88, f"name of the series: {min(hits)}")
     if hits := facts.words & words.PERFUSION:
         if facts.words & (words.DYNAMIC | {"vibe", "t1"}):

@@ -31,7 +31,7 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
     HEAD: words(
         "brain head neuro cerebral cerebrum cranial kopf schadel hirn gehirn neurokopf tete crane cerveau cerebrale "
         "encephale hoofd hersenen schedel cabeza craneo cerebro encefalo testa cranio schaedel cervello skull cranium "
-        "caput brains encephalon cranien cabeca glowa mozg glioma gbm ncct_head"
+        "caput brains encephalon cranien cabeca glowa mozg glioma gbm"
     ),
     ("upper_head_neck",): words(
         "nasopharynx oropharynx sinus sinuses paranasal pns nnh face facial maxillofacial nasennebenhohlen massif "
@@ -44,7 +44,7 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
     CHEST: words(
         "chest thorax lung lungs thoracic torax torace lunge lungen poumon poumons pulmon pulmones pulmao polmone "
         "polmoni longen pulmonary pulm hrct ctpa mediastinum mediastino mediastin srodpiersie thor thorakal "
-        "thoraxroutine thorroutine mediastinal thoracique toracico toraks klatka plmc chst cxr rib ribs pulmonaire "
+        "thoraxroutine thorroutine mediastinal thoracique toracico toraks klatka chst cxr rib ribs pulmonaire "
         "pulmonar hrlung"
     ),
     ("breast",): words(
@@ -76,7 +76,7 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
     ),
     TRUNK: words(
         "cap tap wholebody ctcap chestabdpelvis trunk ganzkorper chestabdomenpelvis cuerpo thoracoabdominopelvien wb "
-        "chestabdpel ganzkoerper stam body-trunk polytrauma panscan"
+        "chestabdpel ganzkoerper polytrauma panscan"
     ),
     ("lung", *ABDOMEN): words("chestabdomen thoraxabdomen thoraxabd chestabd thabd tha thorabd"),
     (*NECK, *TRUNK): words("neckchestabdpelv neckchestabdpelvis ncap"),
@@ -89,19 +89,17 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
         "columna colonna wervelkolom pied cheville hanche poignet coude tobillo cadera muneca caviglia anca polso "
         "hufte ellenbogen handgelenk fuss sprunggelenk lwk iac orbit orbits orbita pituitary sella hypophyse tmj "
         "temporal mastoid felsenbein heart cardiac herz coeur cuore corazon hart coronary coronaries lowerlimb "
-        "upperlimb fibula clavicle scapula tendon schouder heup enkel pols rug lombaire dorsal cervicale "
-        "lendenwirbelsaule halswirbelsaule wristhand brachial opticcanal rochers rocher femorala jaw skullbase ear "
-        "dental lwsp"
-    )
-    - {"dorsal", "skullbase"},
+        "upperlimb fibula clavicle scapula tendon schouder heup enkel pols rug lombaire cervicale lendenwirbelsaule "
+        "halswirbelsaule wristhand brachial opticcanal rochers rocher femorala jaw ear dental lwsp"
+    ),
 }
 # Several words that together mean something else than each: their regions, and what they leave of the text.
 PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
     (re.compile(pattern), regions)
     for pattern, regions in (
         (
-            r" (?:skull|schadel|base|eyes?|orbits?|head) (?:skull )?(?:base )?(?:to|thru|through|bis|2) (?:mid )?(?:thighs?|femurs?|"
-            r"oberschenkel) ",
+            r" (?:skull|schadel|base|eyes?|orbits?|head) (?:skull )?(?:base )?(?:to|thru|through|bis|2) (?:mid )?"
+            r"(?:thighs?|femurs?|oberschenkel) ",
             ("lower_head_neck", *TRUNK),
         ),
         (r" (?:vertex|head|skull) (?:to|thru|2) (?:toes?|feet|foot) ", (*HEAD, *NECK, *TRUNK)),
@@ -117,16 +115,18 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r" neck (?:and )?(?:ch|chest|thorax) (?:and )?(?:ab|abd|abdomen) (?:and )?(?:pel\w*) ", (*NECK, *TRUNK)),
         (r" n c a p ", (*NECK, *TRUNK)),
         (
-            r" (?:c|ch|che|t|thx?|chest|chst|thorax) (?:and )?(?:a|ab|abd|abdo|abdomen) (?:and )?(?:p|pel|pelv|pelvis|becken|bekken) ",
+            r" (?:c|ch|che|t|thx?|chest|chst|thorax) (?:and )?(?:a|ab|abd|abdo|abdomen) (?:and )?"
+            r"(?:p|pel|pelv|pelvis|becken|bekken) ",
             TRUNK,
         ),
         (r" thorac?o abdomino? pelv\w* | toraco abdomin\w* pelv\w* ", TRUNK),
         (r" (?:thorax|chest|thx?|torax|tor) (?:and )?(?:abd?|abdomen|abdo|bauch) ", ("lung", *ABDOMEN)),
         (
-            r" (?:abdomen|abd|ab|abdo|bauch|buik|brzuch|addome) (?:and |et |und |e |y |en )?(?:pelvis|pel|pelv|pelvic|pelve|bassin|becken|bekken|mied|"
-            r"miednica|bacino|pelvi|p) | abdomino pelv\w* ",
+            r" (?:abdomen|abd|ab|abdo|bauch|buik|brzuch|addome) (?:and |et |und |e |y |en )?"
+            r"(?:pelvis|pel|pelv|pelvic|pelve|bassin|becken|bekken|mied|miednica|bacino|pelvi|p) | abdomino pelv\w* ",
             LOWER,
         ),
+        (r" diaphragm to symph\w* ", LOWER),
         (r" (?:urogra\w*|ct u|virt(?:ual)? colo\w*|ct colo\w*) ", LOWER),
         (
             r" (?:cervical|thoracic|lumbar|c|t|l|ls|tl|dorsal|lumbosacral) (?:spine|sp|rachis|wervel\w*|wirbel\w*) "

@@ -70,8 +70,8 @@ BALANCED_PHRASE = re.compile(r" b (?:ffe|tfe) | true (?:fisp|ssfp) | steady stat
 FUNCTIONAL = words(
     "bold fmri rsfmri fieldmap fieldmaps fmap fieldmapping b0map b1map phasemap calibration calibrations cal refscan "
     "spectroscopy svs csi press mrsi mrs mrspec spectro elastography mre t1map t2map t1mapping t2mapping t1maps "
-    "t2maps t1rho mapping molli shmolli relaxometry r2star pdff fatfrac qdixon ideal-iq idealiq qmt mtr bloch siegert "
-    "tagging tagged spamm venc qflow flowquant 4dflow fingerprint mrf afi mrac eppi espectroscopia spektroskopie "
+    "t2maps t1rho mapping molli shmolli relaxometry r2star pdff fatfrac qdixon idealiq qmt mtr bloch siegert tagging "
+    "tagged spamm venc qflow flowquant 4dflow fingerprint mrf afi mrac eppi espectroscopia spektroskopie "
     "spectroscopie spettroscopia stiffness kalibrierung elastografia t2starmap b0"
 )
 FUNCTIONAL_PHRASE = re.compile(
@@ -84,7 +84,7 @@ SUSCEPTIBILITY = words(
 )
 T1_GRADIENT = words(
     "mprage memprage mempr mp2rage rage bravo vibe starvibe thrive ethrive xthrive lava vibrant fspgr spgr irspgr "
-    "irfspgr tfl t1tfe t1ffe tfe3d1 rodeo bliss views dynaviews fame quick3d tigre vib brava ultrafast lge"
+    "irfspgr tfl t1tfe t1ffe tfe3d1 rodeo bliss views dynaviews fame quick3d tigre vib brava lge"
 )
 GRADIENT_ECHO = (
     T1_GRADIENT
@@ -100,8 +100,8 @@ SPIN_ECHO = words(
     "se tse fse ufse frfse ssfse haste hst space spc spcir spcr cube vista brainview spineview propeller blade "
     "multivane mvxd tir tirm rare turborare msme sshtse sstse ssh uhste isofse fastse spin etse fase fase2d fase3d "
     "fse2d fse3d se2d se3d mx3d arms drive restore rst tse3d 3dfse 2dfse 3dtse primefse turbose turbospin fastspin "
-    "jet ctse memp rtse frfsexl fsexl fserst spine2d ci spcrst hf2d spcdf frfseopt"
-) - {"ci", "fserst", "spine2d", "hf2d"}
+    "jet ctse memp rtse frfsexl fsexl spcrst spcdf frfseopt"
+)
 # A single shot of spin echoes is T2-weighted by nature, and seldom says so; so is fluid alone.
 SINGLE_SHOT = words(
     "ssfse haste hst sshtse sstse uhste fase mrcp myelo myelogram myelography myelographie colangio cholangio "
@@ -114,13 +114,15 @@ FLAIR = words("flair flairs darkfluid turboflair fastflair flairfs flairsense da
 FLAIR_PHRASE = re.compile(r" dark ?fl(?:uid|uids)?(?= )| fluid attenuat\w*| fl u?id dark ")
 PROTON_DENSITY = words("pd dp pdw pdfs dpfs proton protonen protonica densitepd rho pdspair pdspir pdtse")
 IN_OPPOSED = re.compile(
-    r" ip op | op ip | in (?:and )?(?:opp|out|op)\w*| in ?phase | (?:opp|out)\w* (?:of )?phase | opp(?:osed)? | (?:dual|double) echo "
+    r" ip op | op ip | in (?:and )?(?:opp|out|op)\w*| in ?phase | (?:opp|out)\w* (?:of )?phase | opp(?:osed)? "
+    r"| (?:dual|double) echo "
 )
 
 # CT
 BOLUS = re.compile(
-    r" smart ?prep| (?:pre ?)?monitoring | premonitoring | (?:test|timing) (?:bolus|dose|inj\w*)| bolus (?:track\w*|timing|"
-    r"test|prep)| locator bolus| sure ?start| care bolus | tracker | testbolus | timing scan | bolus(?:tracking)? (?!agent)"
+    r" smart ?prep| (?:pre ?)?monitoring | premonitoring | (?:test|timing) (?:bolus|dose|inj\w*)"
+    r"| bolus (?:track\w*|timing|test|prep)| locator bolus| sure ?start| care bolus | tracker | testbolus | timing scan "
+    r"| bolus(?:tracking)? (?!agent)"
 )
 CT_DERIVED = words(
     "mip mips minip vrt ssd fused screenshot screensave report reports summary rendering rendered segmentation "
@@ -128,9 +130,9 @@ CT_DERIVED = words(
 )
 CT_DERIVED_PHRASE = re.compile(
     r" dose (?:report|info|sheet|record|summary)| screen ?sav\w*| patient protocol | exam (?:protocol|summary)|"
-    r" processed images | (?:3 d|volume|vol) (?:render\w*|vr)| 3 d (?:saved|images? saved)| iodine (?:map|overlay|"
-    r"no water|water|density)| z eff| calcium suppress\w*| lung pbv | ave?g? ip | electron density | effective z | vessel "
-    r"suppress| detect index | results mm | min ip | max ip | ct (?:vr|ssd) |  rgb | dect lung | iodine (?!contrast)"
+    r" processed images | (?:3 d|volume|vol) (?:render\w*|vr)| 3 d (?:saved|images? saved)"
+    r"| iodine (?!contrast)| z eff| calcium suppress\w*| lung pbv | ave?g? ip | electron density | effective z "
+    r"| vessel suppress| detect index | results mm | min ip | max ip | ct (?:vr|ssd) | dect lung "
     r"| uric acid | monosodium | effective atomic"
 )
 CT_RAW = re.compile(r" (?:full|low|quarter) dose projections? | projection data ")
