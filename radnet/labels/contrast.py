@@ -35,15 +35,18 @@ def _agent(header: Mapping[str, Any]) -> tuple[str | None, float]:
     agent = re.sub(r"\s+", " ", fold(text_of(header, "ContrastBolusAgent"))).strip(" .,;:")
     route = fold(text_of(header, "ContrastBolusRoute"))
     if words.NO_AGENT.fullmatch(agent):
-        return "no", 0.93
+        return "no", 0.89
     if words.INTRAVENOUS.search(agent) or words.INTRAVENOUS.search(route):
-        return "yes", 0.95
+        return "yes", 0.87 if header.get("Modality") == "MR" else 0.95
     if words.ELSEWHERE.search(agent) or words.ELSEWHERE.search(route):
         return None, 0.0
     if words.NOT_SAID.fullmatch(agent):
         # A volume without an agent is how some injectors report.
         return ("yes", 0.8) if number(header, "ContrastBolusVolume") and not agent else (None, 0.0)
-    return "yes", 0.93 if words.KNOWN_AGENT.search(agent) else 0.85
+    # In MR the agent is often noted once for an exam that has series from before the injection.
+    if header.get("Modality") == "MR" or not words.KNOWN_AGENT.search(agent):
+        return "yes", 0.85
+    return "yes", 0.93
 
 
 def contrast(header: Mapping[str, Any]) -> Finding:

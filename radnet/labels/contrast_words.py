@@ -76,7 +76,8 @@ YES_IN_CT = re.compile(
         r"thrombosis embol\w* [234]\s?-?\s?phase multiphase triphasic biphasic ven bolus omnipaque isovue optiray "
         r"opti\s?\d* ultravist visipaque iomeron imeron xenetix omni"
     )
-    + r"\b|\b\d{2,3}\s?secs?\b|\b\d{1,3}\s?(?:cc|ml)\b|\b(?:i|iv)\s?\+(?=\s|$)|\bp\.\s?v\.|\b(?:a|v|d)\s?-?phase\b"
+    + r"\b|\b\d{2,3}\s?secs?\b|\b\d{1,3}\s?(?:cc|ml)\b|\b(?:i|iv)\s?\+(?=\s|$)|\bp\.\s?v\."
+    r"|\bcontr\b|\b(?:a|v|d)\s?-?phase\b"
     r"|(?<!lung )(?<!bone )(?<!lng )(?<!tissue )(?<!mediastinal )\bw\b(?!/?\s?(?:o\b|l\b|b\b|\d*\s?l\s?\d))"
 )
 YES_IN_MR = re.compile(r"\b(?:bolus|art|ven|pvp|hbp)\b|\b\d{1,3}\s?(?:cc|ml)\b")

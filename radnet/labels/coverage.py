@@ -1,5 +1,6 @@
 """Coverage: which of nine regions lie entirely inside the scan."""
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -16,8 +17,11 @@ from radnet.labels.regions import (
     LOWER,
     LUNG_WORDS,
     NECK,
+    PANCREATIC_HEAD,
     PARTS,
     PHRASES,
+    TRUNK,
+    WHOLE_BODY,
 )
 from radnet.labels.text import fold, name_of, phrase, text_of, tokens
 from radnet.labels.view import slice_normal
@@ -56,6 +60,8 @@ _TRUSTS = {
     "PerformedProcedureStepDescription": 0.6,
     "collection_site": 0.45,
 }
+# Cosine between the slice normal and the long axis of the body.
+_UPRIGHT = 0.3
 _EXAM = ("ProtocolName", "StudyDescription", "RequestedProcedureDescription", "PerformedProcedureStepDescription")
 # A tumour site is one part or it is no evidence: a collection about six organs says nothing of one scan.
 _MAX_SITE_PARTS = 2
@@ -72,10 +78,12 @@ def height_mm(header: Mapping[str, Any]) -> float | None:
     """Head-to-foot length in mm of the field of view through its centre; None where the header does not give it."""
     normal, extent_mm = slice_normal(header), header.get("extent_mm")
     pixel_mm, rows, columns = (header.get(keyword) for keyword in ("PixelSpacing", "Rows", "Columns"))
-    numbers = [extent_mm, rows, columns, *(pixel_mm if isinstance(pixel_mm, list | tuple) else [None])]
-    if normal is None or len(numbers) != 5:
+    if normal is None or not isinstance(pixel_mm, list | tuple) or len(pixel_mm) != 2:
         return None
-    if not all(isinstance(value, int | float) and value > 0 for value in numbers):
+    if extent_mm is None and abs(normal[2]) < _UPRIGHT:
+        # Slices that stand upright show the height without their number.
+        extent_mm = math.inf
+    if not all(isinstance(value, int | float) and value > 0 for value in (extent_mm, rows, columns, *pixel_mm)):
         return None
     orientation = header["ImageOrientationPatient"]
     along_z = [abs(normal[2]), abs(float(orientation[5])), abs(float(orientation[2]))]
@@ -86,7 +94,11 @@ def height_mm(header: Mapping[str, Any]) -> float | None:
 @lru_cache(maxsize=1 << 15)
 def named(text: str, is_ct: bool) -> Named | None:
     """What a text names; None where it names no part. "Extremity" is no part: archives use it for hip and shoulder."""
-    flat, regions, hits = HEAD_FIRST.sub(" ", phrase(text)), set(), []
+    flat = PANCREATIC_HEAD.sub(r"\1", HEAD_FIRST.sub(" ", phrase(text)))
+    regions, hits = set(), []
+    if WHOLE_BODY.search(flat) and (is_ct or " gk " not in flat):
+        regions.update(TRUNK)
+        hits.append("whole body")
     for pattern, held in PHRASES:
         if pattern.search(flat):
             regions.update(held)
@@ -201,7 +213,7 @@ def _by_height(
     regions: set[str], sources: dict[str, Named], height: float, trust: float, evidence: list[str]
 ) -> tuple[set[str], float]:
     """Regions taken out that cannot fit into the scan, and put in that a scan this tall cannot leave out."""
-    if "wholebody" in _all_words(sources) or any("trunk" in word for word in _all_words(sources)):
+    if any("whole body" in said.words for said in sources.values()):
         regions = regions | _whole_body(height)
     if not _fit(regions, height) and (smaller := _smaller(regions, sources, height)) is not None:
         evidence.append(f"{height:.0f} mm from head to foot hold no more than the smaller of the parts named")
@@ -215,10 +227,6 @@ def _by_height(
     elif regions:
         trust = min(0.95, trust + 0.03)
     return regions - short, trust
-
-
-def _all_words(sources: dict[str, Named]) -> set[str]:
-    return {word for said in sources.values() for word in said.words}
 
 
 def _whole_body(height: float) -> set[str]:

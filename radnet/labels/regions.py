@@ -71,12 +71,12 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
     ),
     LOWER: words(
         "abdpel abdpelvis abdopelvis abdomenpelvis abdominopelvic abdominopelvien enterography enteroclysis "
-        "colonoscopy colonography colono colon colo darm kolon bowel abdpelv abdpelvic enterografia entero coloscan "
-        "abdomenpel apelvis koloskopie"
+        "colonoscopy colorectal colonography colono colon colo darm kolon bowel abdpelv abdpelvic enterografia entero "
+        "coloscan abdomenpel apelvis koloskopie"
     ),
     TRUNK: words(
-        "cap tap wholebody ctcap chestabdpelvis trunk ganzkorper chestabdomenpelvis cuerpo thoracoabdominopelvien wb "
-        "chestabdpel ganzkoerper polytrauma panscan"
+        "cap tap ctcap chestabdpelvis trunk chestabdomenpelvis cuerpo thoracoabdominopelvien chestabdpel polytrauma "
+        "panscan"
     ),
     ("lung", *ABDOMEN): words("chestabdomen thoraxabdomen thoraxabd chestabd thabd tha thorabd"),
     (*NECK, *TRUNK): words("neckchestabdpelv neckchestabdpelvis ncap"),
@@ -98,16 +98,11 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
     (re.compile(pattern), regions)
     for pattern, regions in (
         (
-            r" (?:skull|schadel|base|eyes?|orbits?|head) (?:skull )?(?:base )?(?:to|thru|through|bis|2) (?:mid )?"
+            r" (?:skull|schadel|base|eyes?|orbits?|head) (?:skull )?(?:base )?(?:(?:to|thru|through|bis|2) )?(?:mid ?)?"
             r"(?:thighs?|femurs?|oberschenkel) ",
             ("lower_head_neck", *TRUNK),
         ),
         (r" (?:vertex|head|skull) (?:to|thru|2) (?:toes?|feet|foot) ", (*HEAD, *NECK, *TRUNK)),
-        (
-            r" (?:whole|total|full|ganz) ?(?:body|korper) | corps entier | cuerpo (?:entero|completo) | corpo intero "
-            r"| w ?b (?:pet|ct|fdg) |(?<= ct) wb ",
-            TRUNK,
-        ),
         (r" (?:cta|mra|angio\w*) (?:of )?(?:the )?(?:head|kopf|brain) (?:and )?(?:neck|hals) ", (*HEAD, *NECK)),
         (r" ca(?:lcium)? score ", _NONE),
         (r" pan ?scan ", TRUNK),
@@ -141,13 +136,20 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r" low(?:er)? (?:ext\w*|limb\w*|leg) | upper (?:ext\w*|limb\w*) ", _NONE),
     )
 )
+# Where such a scan begins, its height tells.
+WHOLE_BODY = re.compile(
+    r" (?:whole|total|full|ganz) ?(?:body|korper) | corps entier | cuerpo (?:entero|completo) | corpo intero "
+    r"| wholebody | ganzkoe?rper | (?:w ?b|gk)(?= )"
+)
 # Letters that stand for parts in CT, where a front-to-back direction has no place in the name of a series.
 CT_LETTERS = re.compile(r"\bap\b|\ba\s?(?:[/&+-]|and)?\s?p\b(?!\s?/)")
 CT_SHORT = re.compile(r" (?:ch|che|thx)(?= )")
 # How the patient lies, or the head of something else: not the part that is scanned.
 HEAD_FIRST = re.compile(
-    r" head (?:in|first)(?= )| (?:femoral|humeral|radial) head| head(?= (?:of )?(?:pancrea\w*|mrcp|femur))"
+    r" head (?:in|first)(?= )| first head(?= )"
+    r"| (?:femoral|humeral|radial) head| head(?= (?:of )?(?:pancrea\w*|mrcp|femur))"
 )
+PANCREATIC_HEAD = re.compile(r"( pancrea\w*) head(?= )")
 LUNG_WORDS = frozenset({"lung", "lungs", "lunge", "lungen", "poumon", "pulmon", "pulmao"})
 # Sequences that are made for one part: heard only where no part is named.
 BY_SEQUENCE: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (

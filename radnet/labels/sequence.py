@@ -85,7 +85,7 @@ def _ct_family(header: Mapping[str, Any]) -> Finding:
         return Finding("CT", 0.8, "Modality: CT; few slices")
     if {"original", "primary"} <= types:
         return Finding("CT", 0.99, "Modality: CT; ImageType: original, primary")
-    return Finding("CT", 0.92, "Modality: CT")
+    return Finding("CT", 0.92 if slices is not None else 0.89, "Modality: CT")
 
 
 def _trial_localizer(header: Mapping[str, Any], found: frozenset[str]) -> Finding:

@@ -13,7 +13,7 @@ from typing import Any
 _WEIGHTING = re.compile(
     r"(?:[23]d)?(?:(t1|t2|pd)(?:wi|wt|w)?(?:[23]d)?(?:([a-z]+)(?:[23]d)?\d*)?|(flair|stir|dwi|tse|fse)(?:wi|w)?\d{0,2})(?:[23]d)?"
 )
-_TRAILING_WEIGHTING = re.compile(r"([a-z]{2,})(t1|t2)(?:w|wi)?([a-z]*)")
+_TRAILING_WEIGHTING = re.compile(r"([a-z]{2,})(t1|t2)(?:w|wi)?([a-z]*?)(?:\d[a-z]?)?")
 _DIMENSION = re.compile(r"(?:[23]d)?([a-z]+?)(?:[23]d\d*r?\d*)?")
 _NUMBERED = re.compile(r"\d{0,2}([a-z]{3,})\d+[a-z]?|\d{1,2}([a-z]{3,})")
 # What stands joined to a weighting or to each other: t2fseidealarc, prefs, tsetra. A token is taken apart only if the

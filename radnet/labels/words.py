@@ -30,11 +30,11 @@ DERIVED = words(
     "sub subs subt subtr subtraction subtractions subtracted subtract subtraktion soustraction sottrazione "
     "sustraccion substraction substracted ssub ssubs gsub mip mips minip mpr mprs projection projected screenshot "
     "screensave screen reformat reformats reformatted reformated reform rfmt posdisp cad collage vrt vr ssd fusion "
-    "fused fuse segmentation umap mnip symri magic synthetic mobiview report summary rendered rendering curved"
+    "fused fuse segmentation podisp umap mnip symri magic synthetic mobiview report summary rendered rendering curved"
 )
 DERIVED_PHRASE = re.compile(
     r" screen ?sav\w* | processed images | volume render\w* | dwi mask | tumou?r mask | \d+ \d+ (?:\d+ )+(?=\()"
-    r"| results? mm | snap ?shot images | exam summary | patient protocol | mip collection "
+    r"| results? (?:mm|mr|ct) | snap ?shot images | exam summary | patient protocol | mip collection "
 )
 # What GE's add/subtract writes: (series/image)-(series/image).
 ARITHMETIC = re.compile(r"\(\s*\w+[\w/. ]*\)\s*[-+]\s*\(\s*\w+[\w/. ]*\)|\bsub_?s\d+-s\d+|\bsubtract_s\d+", re.I)
@@ -121,8 +121,8 @@ IN_OPPOSED = re.compile(
 # CT
 BOLUS = re.compile(
     r" smart ?prep| (?:pre ?)?monitoring | premonitoring | (?:test|timing) (?:bolus|dose|inj\w*)"
-    r"| bolus (?:track\w*|timing|test|prep)| locator bolus| sure ?start| care bolus | tracker | testbolus | timing scan "
-    r"| bolus(?:tracking)? (?!agent)"
+    r"| bolus (?:track\w*|timing|test|prep)| locator bolus| sure ?start| care bolus | tracker | testbolus "
+    r"| timing scan | bolus(?:tracking)? (?!agent)"
 )
 CT_DERIVED = words(
     "mip mips minip vrt ssd fused screenshot screensave report reports summary rendering rendered segmentation "
@@ -132,7 +132,7 @@ CT_DERIVED_PHRASE = re.compile(
     r" dose (?:report|info|sheet|record|summary)| screen ?sav\w*| patient protocol | exam (?:protocol|summary)|"
     r" processed images | (?:3 d|volume|vol) (?:render\w*|vr)| 3 d (?:saved|images? saved)"
     r"| iodine (?!contrast)| z eff| calcium suppress\w*| lung pbv | ave?g? ip | electron density | effective z "
-    r"| vessel suppress| detect index | results mm | min ip | max ip | ct (?:vr|ssd) | dect lung "
+    r"| vessel suppress| detect index | results? (?:mm|mr|ct) | min ip | max ip | ct (?:vr|ssd) | dect lung "
     r"| uric acid | monosodium | effective atomic"
 )
 CT_RAW = re.compile(r" (?:full|low|quarter) dose projections? | projection data ")
