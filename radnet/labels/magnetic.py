@@ -83,6 +83,8 @@ def _special(facts: Facts) -> Finding | None:
         return Finding("OTHER", 0.9, "ImageType or ComplexImageComponent: phase, imaginary or velocity")
     if "map" in facts.image_type or "fmri" in facts.image_type:
         return Finding("OTHER", 0.95, "ImageType: map or fmri")
+    if words.BOLUS_TIMING.search(facts.phrase) and not facts.words & (words.T1_GRADIENT | _WEIGHTINGS):
+        return Finding("OTHER", 0.85, "name of the series: bolus timing")
     if words.FUNCTIONAL_PHRASE.search(facts.phrase):
         return Finding("OTHER", 0.88, "name of the series: a map, calibration, flow or function")
     hits = facts.words & words.FUNCTIONAL

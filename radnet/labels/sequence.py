@@ -31,7 +31,7 @@ def _localizer(header: Mapping[str, Any]) -> Finding | None:
     name = text_of(header, "SeriesDescription")
     found, flat = tokens(name), phrase(name)
     if hits := found & words.LOCALIZER:
-        if words.BOLUS.search(flat) and hits <= {"locator", "locators"}:
+        if words.BOLUS_TIMING.search(flat) and hits <= {"locator", "locators"}:
             return None
         return Finding("LOCALIZER", 0.95, f"SeriesDescription: {min(hits)}")
     if (hits := found & words.LOCALIZER_SHORT) and not words.NO_LOCALIZER.search(flat):
@@ -72,7 +72,7 @@ def _ct_family(header: Mapping[str, Any]) -> Finding:
         return _trial_localizer(header, found)
     if any(map(words.CT_TOPOGRAM_KERNEL.fullmatch, tokens_of(header, "SeriesDescription", "ConvolutionKernel"))):
         return Finding("LOCALIZER", 0.88, "the reconstruction filter of topograms")
-    if words.BOLUS.search(flat):
+    if words.BOLUS_TIMING.search(flat) or words.LONE_BOLUS.search(flat):
         return Finding("OTHER", 0.85, "name of the series: bolus tracking, one level over time")
     if words.CT_RAW.search(flat):
         return Finding("OTHER", 0.85, "name of the series: raw projections")

@@ -46,7 +46,11 @@ def technique_of(facts: Facts) -> Finding:
 
 def is_diffusion_named(facts: Facts) -> bool:
     """Whether the name of a series speaks of diffusion or of a b-value."""
-    return bool(facts.words & words.DIFFUSION or any(map(words.B_VALUE.fullmatch, facts.words)))
+    return bool(
+        facts.words & words.DIFFUSION
+        or any(map(words.B_VALUE.fullmatch, facts.words))
+        or words.B_VALUE_PHRASE.search(facts.phrase)
+    )
 
 
 def _hit(facts: Facts, value: str) -> str:
@@ -59,8 +63,8 @@ def _by_name(facts: Facts) -> set[str]:
     spin = facts.words & words.SPIN_ECHO or facts.pulse & words.PULSE_SPIN_ECHO or "se" in facts.image_type
     gradient = (facts.words | facts.pulse) & words.GRADIENT_ECHO or "ffe" in facts.image_type
     # In and opposed phase is a gradient echo, unless a spin echo with Dixon says its name.
-    if not spin and not facts.is_spin and "t2" not in facts.words and words.IN_OPPOSED.search(facts.phrase):
-        gradient = True
+    if not spin and not facts.is_spin and not facts.words & {"t2", "stir", "flair"}:
+        gradient = gradient or words.IN_OPPOSED.search(facts.phrase) or facts.words & words.DIXON
     if facts.words & {"grase", "tgse"}:
         return {"SE", "GRE"}
     return ({"SE"} if spin else set()) | ({"GRE"} if gradient else set())

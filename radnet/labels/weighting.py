@@ -134,8 +134,8 @@ def _gradient_by_times(facts: Facts) -> Finding:
     if te_ms is not None and te_ms < 8 and (tr_ms is None or tr_ms < 350 or facts.ti_ms is not None):
         if flip_deg is None or flip_deg >= 8 or facts.ti_ms is not None:
             return Finding("T1", 0.75, f"gradient echo, EchoTime {te_ms:g} ms")
-    if words.IN_OPPOSED.search(facts.phrase):
-        return Finding("T1", 0.75, "gradient echo in and opposed phase")
+    if words.IN_OPPOSED.search(facts.phrase) or facts.words & words.DIXON:
+        return Finding("T1", 0.75, "gradient echo, Dixon or in and opposed phase")
     if facts.words & {"fl", "flash"} and te_ms is None:
         return Finding("T1", 0.7, "name of the sequence: flash")
     return abstain("gradient echo of unknown weighting")
@@ -178,9 +178,14 @@ def _weighted_by_time(facts: Facts) -> tuple[str | None, str]:
     is_high_field = facts.field_t is not None and facts.field_t > 2
     if tr_ms <= (1000 if is_high_field else 850) and te_ms <= 35:
         return "T1", evidence
-    if tr_ms >= 1000 and te_ms >= 70:
+    if te_ms >= 70 and (tr_ms >= 1000 or _is_single_shot(facts)):
         return "T2", evidence
     return ("PD", evidence) if tr_ms >= 1600 and te_ms <= 45 else (None, evidence)
+
+
+def _is_single_shot(facts: Facts) -> bool:
+    """Whether all echoes follow one excitation, so that the repetition time weights nothing."""
+    return bool(facts.words & words.SINGLE_SHOT or facts.pulse & {"h", "ssfse", "haste", "fase2d", "fase"})
 
 
 def _is_plausible(named: str, facts: Facts) -> bool:
@@ -189,5 +194,6 @@ def _is_plausible(named: str, facts: Facts) -> bool:
         return facts.tr_ms <= 1600 and facts.te_ms <= 45
     if named == "T2":
         # Above 4 T, in animals, T2 is short.
-        return facts.te_ms >= (25 if facts.field_t and facts.field_t > 4 else 40) and facts.tr_ms >= 800
+        is_long = facts.te_ms >= (25 if facts.field_t and facts.field_t > 4 else 40)
+        return is_long and (facts.tr_ms >= 800 or _is_single_shot(facts))
     return facts.te_ms <= 60 and facts.tr_ms >= 1000

@@ -29,8 +29,9 @@ NO_LOCALIZER = re.compile(r" (?:needle|wire|clip|hook|seed) loc| loc (?:needle|w
 DERIVED = words(
     "sub subs subt subtr subtraction subtractions subtracted subtract subtraktion soustraction sottrazione "
     "sustraccion substraction substracted ssub ssubs gsub mip mips minip mpr mprs projection projected screenshot "
-    "screensave screen reformat reformats reformatted reformated reform rfmt posdisp cad collage vrt vr ssd fusion "
-    "fused fuse segmentation podisp umap mnip symri magic synthetic mobiview report summary rendered rendering curved"
+    "screensave screen reformat reformats reformatted reformated reform rfmt posdisp cad collage tumble rotate "
+    "rotating vrt vr ssd fusion fused fuse segmentation podisp umap mnip symri magic synthetic mobiview report "
+    "summary rendered rendering curved"
 )
 DERIVED_PHRASE = re.compile(
     r" screen ?sav\w* | processed images | volume render\w* | dwi mask | tumou?r mask | \d+ \d+ (?:\d+ )+(?=\()"
@@ -50,6 +51,7 @@ DIFFUSION = words(
     "trace tracew tracewtracew dwibs dwssfse resolve ddwi edwi dwie dwise rdwi advdiff mddw ivim bval bvals bvalue "
     "calcbval tensor orthogonalxyz dtiepi epidwi msdwi focusdwi dwiepi colfa anisotropy ssepi dyndist"
 )
+B_VALUE_PHRASE = re.compile(r" b (?:50|[1-9]\d{2,3}) ")
 B_VALUE = re.compile(r"b(?:50|[1-9]\d{2,3})t?")
 DYNAMIC = words(
     "dce dyn dynamic dynamics dynamisch dynamique dinamico dinamica dinamicas dynaviews dynviews dyna twist tricks "
@@ -86,6 +88,8 @@ T1_GRADIENT = words(
     "mprage memprage mempr mp2rage rage bravo vibe starvibe thrive ethrive xthrive lava vibrant fspgr spgr irspgr "
     "irfspgr tfl t1tfe t1ffe tfe3d1 rodeo bliss views dynaviews fame quick3d tigre vib brava lge"
 )
+# Dixon of Philips is a gradient echo unless a turbo spin echo or T2 is named beside it.
+DIXON = words("mdixon mdix")
 GRADIENT_ECHO = (
     T1_GRADIENT
     | SUSCEPTIBILITY
@@ -114,16 +118,19 @@ FLAIR = words("flair flairs darkfluid turboflair fastflair flairfs flairsense da
 FLAIR_PHRASE = re.compile(r" dark ?fl(?:uid|uids)?(?= )| fluid attenuat\w*| fl u?id dark ")
 PROTON_DENSITY = words("pd dp pdw pdfs dpfs proton protonen protonica densitepd rho pdspair pdspir pdtse")
 IN_OPPOSED = re.compile(
-    r" ip op | op ip | in (?:and )?(?:opp|out|op)\w*| in ?phase | (?:opp|out)\w* (?:of )?phase | opp(?:osed)? "
-    r"| (?:dual|double) echo "
+    r" ip op | op ip | ip $|(?<!pre)(?<!post) op $| (?:in?|o) phase | in ?phase | in (?:and )?(?:opp|out|op)\w*"
+    r"| (?:opp|out)\w* (?:of )?phase | opp(?:osed)? | (?:dual|double) echo "
+)
+
+# One level over and over, to see the agent arrive.
+BOLUS_TIMING = re.compile(
+    r" smart ?prep| bolus ?tra[ck]k?\w* | timing run | (?:pre ?)?monitoring | (?:test|timing) (?:bolus|dose|inj\w*)"
+    r"| bolus (?:track\w*|timing|test|prep)| locator bolus| sure ?start| care bolus | tracker | testbolus "
+    r"| timing scan "
 )
 
 # CT
-BOLUS = re.compile(
-    r" smart ?prep| (?:pre ?)?monitoring | premonitoring | (?:test|timing) (?:bolus|dose|inj\w*)"
-    r"| bolus (?:track\w*|timing|test|prep)| locator bolus| sure ?start| care bolus | tracker | testbolus "
-    r"| timing scan | bolus(?:tracking)? (?!agent)"
-)
+LONE_BOLUS = re.compile(r" bolus (?!agent)")
 CT_DERIVED = words(
     "mip mips minip vrt ssd fused screenshot screensave report reports summary rendering rendered segmentation "
     "posdisp collage zeff curved cad avgip aveip"
