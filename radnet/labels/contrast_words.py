@@ -32,7 +32,8 @@ _PROCEDURE = (
 )
 BOTH = re.compile(
     rf"\b(?:{_PLAIN_WITHOUT}|{_BEFORE})\b.{{0,12}}?(?<![a-z])"
-    r"(?:w|with|mit|avec|con|com|met|post|nach|apres|after)(?!\w|/?o\b)"
+    r"(?:w|with|mit|avec|met|post|nach|apres|after)(?!\w|/?o\b)"
+    r"|\b(?:sin|senza|sem)\b\W*(?:y|e)?\W*(?:con|com)\b|\bbez\b.{0,4}\bz\b"
     rf"|\b(?:w|with|mit|avec|con|com|met|post)\b/?\s*(?:[-/&+,]|{_AND})*\s*/?(?:{_PLAIN_WITHOUT}|pre)\b"
     r"|\bw\W{0,2}w/?o\b|\bwo\W{0,2}w\b|\bwwo\b|\bwow\b|\bc\+\W{0,3}c-|\bc-\W{0,3}c\+"
     r"|pre\b.{0,14}\bpost|\bpost\b.{0,6}\bpre\b|\+/-|±"
@@ -56,7 +57,7 @@ YES = re.compile(
     r"|\+\s?(?:c|k|km|cm|gd|gad\w*|iv|mdc|ci|civ|contrast\w*|kontrast\w*|k\s?\d)\b|\bc\s?\+(?!\s?\d)|\b"
     + _any(
         r"postcontrast postgad postgd postc postcon postkm contrast contraste contrasto contrastado contrastada "
-        r"kontrast kontrastmittel kontrascie km gad gado gadolinium gadavist gadovist gd magnevist dotarem eovist "
+        r"kontrast\w* kontrascie km gad gado gadolinium gadavist gadovist gd magnevist dotarem eovist "
         r"primovist multihance omniscan prohance enh enhanced enhancement enhancing ce cect cemra cmdc mdc "
         r"injected injecte injection injektion arterial arteriell arterielle arteriel arteriosa arteriale "
         r"arterieel arterienphase tetnicza portal portale portaal portalfase portalvenous portalvenos portalvenose "
@@ -70,7 +71,7 @@ YES = re.compile(
 )
 # In an MR description "W" means weighted, and beside lung or bone it is a window.
 YES_IN_CT = re.compile(
-    r"\bwith(?!\W*(?:oral|po|locator|out))\b|\b"
+    r"\bwith(?!\W*(?:oral|po|locator|out|breath|bh|nav|fat|arms))\b|\b"
     + _any(
         r"cta ctpa angio\w* pe pv pvp venography runoff urogram urography ctu ctv wc aortogram art arteries "
         r"thrombosis embol\w* [234]\s?-?\s?phase multiphase triphasic biphasic ven bolus omnipaque isovue optiray "
@@ -78,7 +79,8 @@ YES_IN_CT = re.compile(
     )
     + r"\b|\b\d{2,3}\s?secs?\b|\b\d{1,3}\s?(?:cc|ml)\b|\b(?:i|iv)\s?\+(?=\s|$)|\bp\.\s?v\."
     r"|\bcontr\b|\b(?:a|v|d)\s?-?phase\b"
-    r"|(?<!lung )(?<!bone )(?<!lng )(?<!tissue )(?<!mediastinal )\bw\b(?!/?\s?(?:o\b|l\b|b\b|\d*\s?l\s?\d))"
+    r"|(?<!lung )(?<!bone )(?<!lng )(?<!tissue )(?<!mediastinal )\bw\b"
+    r"(?!/?\s?(?:breath|bh\b|nav|fat|arms|o\b|l\b|b\b|\d*\s?l\s?\d))"
 )
 YES_IN_MR = re.compile(r"\b(?:bolus|art|ven|pvp|hbp)\b|\b\d{1,3}\s?(?:cc|ml)\b")
 # Dynamic contrast-enhanced; a part of it may be from before the injection, and then says so.

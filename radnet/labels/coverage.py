@@ -20,6 +20,7 @@ from radnet.labels.regions import (
     PANCREATIC_HEAD,
     PARTS,
     PHRASES,
+    SPINE_LEVELS,
     TRUNK,
     WHOLE_BODY,
 )
@@ -111,6 +112,7 @@ def named(text: str, is_ct: bool) -> Named | None:
         regions.add("lung")
         hits.append("ch")
     found = tokens(text) & tokens(flat) if flat != phrase(text) else tokens(text)
+    found = found if is_ct else found - SPINE_LEVELS
     matches = {held: found & vocabulary for held, vocabulary in PARTS.items() if found & vocabulary}
     # Beside another part "lung" is the window or the filter that the images were made with.
     if is_ct and (regions or len(matches) > 1) and matches.get(CHEST, frozenset()) <= LUNG_WORDS:

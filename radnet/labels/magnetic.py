@@ -31,8 +31,8 @@ def mr_family(facts: Facts) -> Finding:
 def _derived(facts: Facts) -> Finding | None:
     if hits := facts.image_type & _DERIVED_TYPES:
         return Finding("DERIVED", 0.95, f"ImageType: {min(hits)}")
-    # "t1_mpr" is also short for MPRAGE, whose tags say so.
-    is_mprage = facts.is_gradient and facts.ti_ms is not None and "mpr" in facts.words
+    # "t1_mpr" is short for MPRAGE, as its tags say too.
+    is_mprage = facts.phrase.startswith(" t 1 mpr ") or facts.is_gradient and facts.ti_ms is not None
     if hits := facts.words & (words.DERIVED - {"mpr"} if is_mprage else words.DERIVED):
         return Finding("DERIVED", 0.88, f"name of the series: {min(hits)}")
     if words.DERIVED_PHRASE.search(facts.phrase) or words.ARITHMETIC.search(facts.text):

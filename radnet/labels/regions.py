@@ -64,8 +64,8 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
         "retto recto endometrium utero vagina penis anus anal prostaat prostatic adnexa scrotum hipspelvis pros"
     ),
     ABDOMEN: words(
-        "abdomen abd abdominal bauch buik addome abdo ventre oberbauch brzuch pancreas pankreas spleen milz adrenal "
-        "adrenals mrcp stomach magen estomago estomac stomaco abdome brzuszna gallbladder biliary cholangio "
+        "abdomen abd abdominal bauch buik addome abdo ventre oberbauch brzuch pancreas panc pankreas spleen milz "
+        "adrenal adrenals mrcp stomach magen estomago estomac stomaco abdome brzuszna gallbladder biliary cholangio "
         "abdroutine upperabdomen hepatobiliary bile abdominale abdominaal retroperitoneum abdm gastric nebenniere "
         "surrenes"
     ),
@@ -143,7 +143,9 @@ WHOLE_BODY = re.compile(
 )
 # Letters that stand for parts in CT, where a front-to-back direction has no place in the name of a series.
 CT_LETTERS = re.compile(r"\bap\b|\ba\s?(?:[/&+-]|and)?\s?p\b(?!\s?/)")
-CT_SHORT = re.compile(r" (?:ch|che|thx)(?= )")
+CT_SHORT = re.compile(r" (?:ch|che|thx|pe)(?= )")
+# In MR the level of a spine, not the chest.
+SPINE_LEVELS = frozenset({"thoracic", "thoracique", "toracico", "thorakal"})
 # How the patient lies, or the head of something else: not the part that is scanned.
 HEAD_FIRST = re.compile(
     r" head (?:in|first)(?= )| first head(?= )"

@@ -65,6 +65,9 @@ def _by_name(facts: Facts) -> set[str]:
     # In and opposed phase is a gradient echo, unless a spin echo with Dixon says its name.
     if not spin and not facts.is_spin and not facts.words & {"t2", "stir", "flair"}:
         gradient = gradient or words.IN_OPPOSED.search(facts.phrase) or facts.words & words.DIXON
+    # "se" before a gradient echo's own name is a prefix of Philips (seTHRIVE).
+    if spin == {"se"} and (facts.words | facts.pulse) & words.T1_GRADIENT and not facts.is_spin:
+        spin = frozenset()
     if facts.words & {"grase", "tgse"}:
         return {"SE", "GRE"}
     return ({"SE"} if spin else set()) | ({"GRE"} if gradient else set())

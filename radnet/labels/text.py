@@ -21,7 +21,7 @@ _NUMBERED = re.compile(r"\d{0,2}([a-z]{3,})\d+[a-z]?|\d{1,2}([a-z]{3,})")
 _COMPOUND = re.compile(
     "frfse|ssfse|fspgr|fgre|spgr|mprage|propeller|blade|haste|space|cube|flash|ethrive|thrive|vibrant|vibe|lava|"
     "flair|stir|tirm|spair|spir|mdixon|dixon|ideal|arc|asset|fatsat|views|dyna|dyn|perf|diff|dwi|adc|trace|mip|sub|"
-    "post|pre|gad|sagittal|axial|tra|sag|cor|tse|fse|ffe|tfe|gre|swi|fs|ax"
+    "post|pre|gad|fast|turbo|sagittal|axial|tra|sag|cor|tse|fse|ffe|tfe|gre|swi|fs|ax"
 )
 _NO_WEIGHTING = ("rho", "map", "maps", "mapping", "prep", "star", "star map", "value", "values", "time", "times")
 _VERTEBRAE = re.compile(r"\b[ctl]\d{1,2}\s?(?:-|to)\s?[ctls]\d{1,2}\b")

@@ -28,14 +28,14 @@ NO_LOCALIZER = re.compile(r" (?:needle|wire|clip|hook|seed) loc| loc (?:needle|w
 # Read by a person or computed from other series: no acquisition of its own.
 DERIVED = words(
     "sub subs subt subtr subtraction subtractions subtracted subtract subtraktion soustraction sottrazione "
-    "sustraccion substraction substracted ssub ssubs gsub mip mips minip mpr mprs projection projected screenshot "
-    "screensave screen reformat reformats reformatted reformated reform rfmt posdisp cad collage tumble rotate "
-    "rotating vrt vr ssd fusion fused fuse segmentation podisp umap mnip symri magic synthetic mobiview report "
-    "summary rendered rendering curved"
+    "sustraccion substraction substracted ssub ssubs ssubtraction ssubtractions gsub mip mips minip mpr mprs "
+    "projection projected screenshot screensave screen reformat reformats reformatted reformated reform rfmt posdisp "
+    "cad collage tumble rotate rotating vrt vr ssd fusion fused fuse segmentation podisp umap mnip symri magic "
+    "synthetic mobiview report summary rendered rendering curved"
 )
 DERIVED_PHRASE = re.compile(
     r" screen ?sav\w* | processed images | volume render\w* | dwi mask | tumou?r mask | \d+ \d+ (?:\d+ )+(?=\()"
-    r"| results? (?:mm|mr|ct) | snap ?shot images | exam summary | patient protocol | mip collection "
+    r"| results? (?:mm|mr|ct) | snap ?shot images | captured images | exam summary | patient protocol | mip collection "
 )
 # What GE's add/subtract writes: (series/image)-(series/image).
 ARITHMETIC = re.compile(r"\(\s*\w+[\w/. ]*\)\s*[-+]\s*\(\s*\w+[\w/. ]*\)|\bsub_?s\d+-s\d+|\bsubtract_s\d+", re.I)
@@ -139,8 +139,8 @@ CT_DERIVED_PHRASE = re.compile(
     r" dose (?:report|info|sheet|record|summary)| screen ?sav\w*| patient protocol | exam (?:protocol|summary)|"
     r" processed images | (?:3 d|volume|vol) (?:render\w*|vr)| 3 d (?:saved|images? saved)"
     r"| iodine (?!contrast)| z eff| calcium suppress\w*| lung pbv | ave?g? ip | electron density | effective z "
-    r"| vessel suppress| detect index | results? (?:mm|mr|ct) | min ip | max ip | ct (?:vr|ssd) | dect lung "
-    r"| uric acid | monosodium | effective atomic"
+    r"| vessel suppress| detect index | results? (?:mm|mr|ct) | captured images | min ip | max ip | ct (?:vr|ssd) "
+    r"| dect lung | uric acid | monosodium | effective atomic"
 )
 CT_RAW = re.compile(r" (?:full|low|quarter) dose projections? | projection data ")
 # The filter that Siemens reconstructs nothing but topograms with.
