@@ -19,7 +19,7 @@ _WITHOUT = _any(r"without w/o wo w\.o\.? ohne sans zonder sin senza sem bez no n
 _PLAIN_WITHOUT = _any("without w/?o ohne sans zonder sin senza sem")
 _BEFORE = _any("before pre vor avant voor prima antes przed")
 _WITH = _any(r"with w/? mit avec met con com post after nach n\. apres na dopo despues tras plus")
-_AND = _any("and und et y e en or")
+_AND = _any("and und et y e en or plus")
 # A procedure, not an injection, is what came before or after.
 _PROCEDURE = (
     _any(
@@ -46,7 +46,7 @@ NO = re.compile(
         "native nativo nativa nativer plain precontrast pregad pregd prec precon blanco tnc prekontrast smdc "
         "basal basale diretta vacio unenh nonenh nce sciv"
     )
-    + rf"\b|\bpre\b(?![\s-]*{_PROCEDURE})|\b(?:ohne|sans|zonder|sin|senza|sem|bez)\s*$|\bagent\W+none\b"
+    + rf"\b|\bpre\b(?![\s-]*{_PROCEDURE})|\b(?:ohne|sans|zonder|sin|senza|sem|bez)\s*$|\b(?:agent|contrast)\W+none\b"
     # A minus stands alone: "5mm -C", "C-", "IV-"; "Filter-C" is the name of a kernel, "C-spine" of a part.
     r"|(?:^|\s)-\s?c\b(?!\W*spine)|\b(?<!/)c-(?![\w-])|\bc minus\b|\biv\s?-(?![\w-])|(?:^|\s)-\s?(?:km|ca|gd|civ)\b"
     r"|\b[ki]-(?=\s|$)"
@@ -60,7 +60,7 @@ YES = re.compile(
         r"kontrast\w* kontrascie km gad gado gadolinium gadavist gadovist gd magnevist dotarem eovist "
         r"primovist multihance omniscan prohance enh enhanced enhancement enhancing ce cect cemra cmdc mdc "
         r"injected injecte injection injektion arterial arteriell arterielle arteriel arteriosa arteriale "
-        r"arterieel arterienphase tetnicza portal portale portaal portalfase portalvenous portalvenos portalvenose "
+        r"arterieel arterienphase tetnic\w* portal portale portaal portalfase portalvenous portalvenos portalvenose "
         r"portalvenoes\w* portalveneus portovenous portovenosa porto wrotna venous venos venose venosa veineux "
         r"venoso veneus zylna zylne nephrographic nephro nefrografica nephrogram corticomedullary equilibrio "
         r"equilibrium equil hepatobiliary parenchymal washout delay delays delayed dly late pozne opoznione opozn "
@@ -74,7 +74,7 @@ YES_IN_CT = re.compile(
     r"\bwith(?!\W*(?:oral|po|locator|out|breath|bh|nav|fat|arms))\b|\b"
     + _any(
         r"cta ctpa angio\w* pe pv pvp venography runoff urogram urography ctu ctv wc aortogram art arteries "
-        r"thrombosis embol\w* [234]\s?-?\s?phase multiphase triphasic biphasic ven bolus omnipaque isovue optiray "
+        r"thrombosis embol\w* [234]\s?-?\s?phase multiphase triphasic biphasic ven del bolus omnipaque isovue optiray "
         r"opti\s?\d* ultravist visipaque iomeron imeron xenetix omni"
     )
     + r"\b|\b\d{2,3}\s?secs?\b|\b\d{1,3}\s?(?:cc|ml)\b|\b(?:i|iv)\s?\+(?=\s|$)|\bp\.\s?v\."
@@ -83,8 +83,8 @@ YES_IN_CT = re.compile(
     r"(?!/?\s?(?:breath|bh\b|nav|fat|arms|o\b|l\b|b\b|\d*\s?l\s?\d))"
 )
 YES_IN_MR = re.compile(r"\b(?:bolus|art|ven|pvp|hbp)\b|\b\d{1,3}\s?(?:cc|ml)\b")
-# Dynamic contrast-enhanced; a part of it may be from before the injection, and then says so.
-DYNAMIC = re.compile(r"\b(?:dce|dsc)\b")
+# Dynamic contrast-enhanced, or so many seconds after the injection; a part of it may be from before the injection, and then says so.
+DYNAMIC = re.compile(r"\b(?:dce|dsc)\b|\b(?:20|30|45|60|70|90|120|180)\s?secs?\b")
 # Words that look like contrast and are not: phase contrast, a filter, an oral agent, parts of the body.
 NOT_CONTRAST = re.compile(
     r"\bphase\W?contrast\w*|\b(?:edge|lung)\W?enh\w*|\b(?:oral|po|enteric|rectal|positive|negative)\W*contrast\w*"

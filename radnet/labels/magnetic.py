@@ -106,7 +106,10 @@ def _angiography(facts: Facts) -> Finding | None:
 
 
 def _dynamic(facts: Facts) -> Finding | None:
-    if (hits := facts.words & words.DYNAMIC) or words.DYNAMIC_PHRASE.search(facts.phrase):
+    hits = facts.words & words.DYNAMIC
+    if hits == {"dyna"} and facts.words & {"t2", "flair", "stir"}:
+        return None  # the name of a product, not of a dynamic series
+    if hits or words.DYNAMIC_PHRASE.search(facts.phrase):
         return Finding("DCE", 0.85, f"name of the series: {min(hits) if hits else 'phases'}")
     return None
 

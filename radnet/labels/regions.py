@@ -66,8 +66,8 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
     ABDOMEN: words(
         "abdomen abd abdominal bauch buik addome abdo ventre oberbauch brzuch pancreas panc pankreas spleen milz "
         "adrenal adrenals mrcp stomach magen estomago estomac stomaco abdome brzuszna gallbladder biliary cholangio "
-        "abdroutine upperabdomen hepatobiliary bile abdominale abdominaal retroperitoneum abdm gastric nebenniere "
-        "surrenes"
+        "abdroutine upperabdomen abdomenliver hepatobiliary bile abdominale abdominaal retroperitoneum abdm gastric "
+        "nebenniere surrenes"
     ),
     LOWER: words(
         "abdpel abdpelvis abdopelvis abdomenpelvis abdominopelvic abdominopelvien enterography enteroclysis "
@@ -126,7 +126,8 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (
             r" (?:cervical|thoracic|lumbar|c|t|l|ls|tl|dorsal|lumbosacral) (?:spine|sp|rachis|wervel\w*|wirbel\w*) "
             r"| spine (?:cervical|thoracic|lumbar|dorsal|c|t|l) "
-            r"| (?:rachis|columna|colonna|colonne|colona) \w+ | cervical (?:spine )?(?=mri|mr)",
+            r"| (?:rachis|columna|colonna|colonne|colona) \w+ | cervical (?:spine )?(?=mri|mr)"
+            r"|^ (?:mri? |rm |irm )?cervical $",
             _NONE,
         ),
         (r" base of skull | skull base | temporal bones? | internal auditory | i a c ", _NONE),

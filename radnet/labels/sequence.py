@@ -75,7 +75,7 @@ def _ct_family(header: Mapping[str, Any]) -> Finding:
     if words.BOLUS_TIMING.search(flat) or words.LONE_BOLUS.search(flat):
         return Finding("OTHER", 0.85, "name of the series: bolus tracking, one level over time")
     if words.CT_RAW.search(flat):
-        return Finding("OTHER", 0.85, "name of the series: raw projections")
+        return Finding("OTHER", 0.85, "name of the series: raw projections or tomosynthesis")
     if (hits := found & words.CT_DERIVED) or words.CT_DERIVED_PHRASE.search(flat):
         return Finding("DERIVED", 0.85, f"name of the series: {min(hits) if hits else 'a report, map or rendering'}")
     if (hits := found & words.CT_MAPS) or words.CT_MAPS_PHRASE.search(flat):

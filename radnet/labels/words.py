@@ -142,7 +142,7 @@ CT_DERIVED_PHRASE = re.compile(
     r"| vessel suppress| detect index | results? (?:mm|mr|ct) | captured images | min ip | max ip | ct (?:vr|ssd) "
     r"| dect lung | uric acid | monosodium | effective atomic"
 )
-CT_RAW = re.compile(r" (?:full|low|quarter) dose projections? | projection data ")
+CT_RAW = re.compile(r" (?:full|low|quarter) dose projections? | projection data | tomosynthesis ")
 # The filter that Siemens reconstructs nothing but topograms with.
 CT_TOPOGRAM_KERNEL = re.compile(r"t2\d[fsu]|tr2\d[fsu]?")
 TRIAL_LOCALIZER = re.compile(r"\d,[od][ps]l,")
