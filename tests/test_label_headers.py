@@ -2,7 +2,8 @@
 
 Columns: make; modality; name (SeriesDescription); tags ("SS=SE+IR; TR=9000": short names below, "+" between values);
 family and technique ("-" = not decided); view, contrast, coverage (empty = not asked, "?" = not decided, "none" = no
-region). The labels were written down before the rules were run on them; the names are typical, of no patient.
+region). The labels come from knowledge of the scanners, not from what the rules say; the names are typical, and of no
+patient.
 """
 
 import csv

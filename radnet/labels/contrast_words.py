@@ -83,7 +83,7 @@ YES_IN_CT = re.compile(
     r"(?!/?\s?(?:breath|bh\b|nav|fat|arms|o\b|l\b|b\b|\d*\s?l\s?\d))"
 )
 YES_IN_MR = re.compile(r"\b(?:bolus|art|ven|pvp|hbp)\b|\b\d{1,3}\s?(?:cc|ml)\b")
-# Dynamic contrast-enhanced, or so many seconds after the injection; a part of it may be from before the injection, and then says so.
+# Dynamic contrast-enhanced, or so many seconds after the injection. A part from before it says so.
 DYNAMIC = re.compile(r"\b(?:dce|dsc)\b|\b(?:20|30|45|60|70|90|120|180)\s?secs?\b")
 # Words that look like contrast and are not: phase contrast, a filter, an oral agent, parts of the body.
 NOT_CONTRAST = re.compile(
