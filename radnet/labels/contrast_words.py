@@ -26,7 +26,7 @@ _PROCEDURE = (
         r"bx biops\w* proc\w* op operat\w* surg\w* treat\w* therap\w* tx rx rt chemo\w* ablat\w* needle clip "
         r"void\w* mort\w* lumpect\w* implant\w* radiat\w* transpl\w* tace embol\w* drain\w* mic\w* stent hd "
         r"exercise stress lavage sat sats saturation fa\d* amp filter scan test monitoring ct mri myelo\w* nac "
-        r"neo\w* meno\w* device"
+        r"neo\w* meno\w* device aspir\w* m(?!\W?dix) hyster\w* mastect\w* resect\w* excis\w* lapar\w* remov\w*"
     )
     + r"\b"
 )
@@ -35,18 +35,21 @@ BOTH = re.compile(
     r"(?:w|with|mit|avec|met|post|nach|apres|after)(?!\w|/?o\b)"
     r"|\b(?:sin|senza|sem)\b\W*(?:y|e)?\W*(?:con|com)\b|\bbez\b.{0,4}\bz\b"
     rf"|\b(?:w|with|mit|avec|con|com|met|post)\b/?\s*(?:[-/&+,]|{_AND})*\s*/?(?:{_PLAIN_WITHOUT}|pre)\b"
-    r"|\bw\W{0,2}w/?o\b|\bwo\W{0,2}w\b|\bwwo\b|\bwow\b|\bc\+\W{0,3}c-|\bc-\W{0,3}c\+"
+    r"|\bwith\W+\w{1,2}\W+without\b|\bw\W{0,2}w/?o\b|\bwo\W{0,2}w\b|\bwwo\b|\bwow\b|\bc\+\W{0,3}c-|\bc-\W{0,3}c\+"
     r"|pre\b.{0,14}\bpost|\bpost\b.{0,6}\bpre\b|\+/-|±"
 )
 _MARKS = "(?:c|ci|civ|cte|contr\\w*|iv|mdc|ev)"  # S/C, C/CIV: sin, con contraste
+# Without something else: fat suppression, a gap, a breath hold.
+_ELSE = r"(?![\s-]*(?:fat|fs|sat|supp|spair|gap|asset|sense|grappa|motion|trig|gat|breath|bh|nav|oral|cad|2d|3d|rec))"
 NO = re.compile(
     rf"\b{_WITHOUT}\W*{_AGENT}\b|\b{_BEFORE}\W*{_AGENT}\b|\bs/\s?{_MARKS}\b|\bo\.?\s?km\b|\b"
     + _any(
-        "without w/o w_o wo woc unenhanced nonenhanced non_enhanced noncontrast noncon nonc ncct nect nc nativ "
-        "native nativo nativa nativer plain precontrast pregad pregd prec precon blanco tnc prekontrast smdc "
-        "basal basale diretta vacio unenh nonenh nce sciv"
+        "woc unenhanced nonenhanced non_enhanced noncontrast noncon nonc ncct nect nc nativ native nativo nativa "
+        "nativer plain precontrast pregad pregd prec precon blanco tnc prekontrast smdc basal basale diretta "
+        "vacio unenh nonenh nce sciv"
     )
-    + rf"\b|\bpre\b(?![\s-]*{_PROCEDURE})|\b(?:ohne|sans|zonder|sin|senza|sem|bez)\s*$|\b(?:agent|contrast)\W+none\b"
+    + rf"\b|\b(?:without|w/o|w\W?o|wo)\b{_ELSE}|\bpre\b(?![\s-]*{_PROCEDURE})"
+    r"|\b(?:ohne|sans|zonder|sin|senza|sem|bez)\s*$|\b(?:agent|contrast)\W+none\b"
     # A minus stands alone: "5mm -C", "C-", "IV-"; "Filter-C" is the name of a kernel, "C-spine" of a part.
     r"|(?:^|\s)-\s?c\b(?!\W*spine)|\b(?<!/)c-(?![\w-])|\bc minus\b|\biv\s?-(?![\w-])|(?:^|\s)-\s?(?:km|ca|gd|civ)\b"
     r"|\b[ki]-(?=\s|$)"
@@ -57,15 +60,15 @@ YES = re.compile(
     r"|\+\s?(?:c|k|km|cm|gd|gad\w*|iv|mdc|ci|civ|contrast\w*|kontrast\w*|k\s?\d)\b|\bc\s?\+(?!\s?\d)|\b"
     + _any(
         r"postcontrast postgad postgd postc postcon postkm contrast contraste contrasto contrastado contrastada "
-        r"kontrast\w* kontrascie km gad gado gadolinium gadavist gadovist gd magnevist dotarem eovist "
-        r"primovist multihance omniscan prohance enh enhanced enhancement enhancing ce cect cemra cmdc mdc "
-        r"injected injecte injection injektion arterial arteriell arterielle arteriel arteriosa arteriale "
-        r"arterieel arterienphase tetnic\w* portal portale portaal portalfase portalvenous portalvenos portalvenose "
-        r"portalvenoes\w* portalveneus portovenous portovenosa porto wrotna venous venos venose venosa veineux "
-        r"venoso veneus zylna zylne nephrographic nephro nefrografica nephrogram corticomedullary equilibrio "
-        r"equilibrium equil hepatobiliary parenchymal washout delay delays delayed dly late pozne opoznione opozn "
-        r"tardif tardive tardiva tardia tardio spat spate spaet spaete spatphase spatvenos excretory excretora "
-        r"urographic urographique"
+        r"kontrast\w* kontrascie km gad gado gadolinium gadavist gadovist gd magnevist dotarem eovist primovist "
+        r"multihance omniscan prohance enh enhanced enhancement enhancing ce cect cemra cmdc mdc injected injecte "
+        r"injection injektion arterial arteriell arterielle arteriel arteriosa arteriale arterieel arterienphase "
+        r"tetnic\w* portal portale portaal portalfase portalvenous portalvenos portalvenose portalvenoes\w* "
+        r"portalveneus portovenous portovenosa porto wrotna venous venos venose venosa veineux venoso veneus zylna "
+        r"zylne nephrographic nephro nefrografica nephrogram corticomedullary equilibrio equilibrium equil "
+        r"hepatobiliary parenchymal washout delay delays delayed dly late pozne opoznione opozn tardif tardive "
+        r"tardiva tardia tardio spat spate spaet spaete spatphase spatvenos excretory excretora urographic "
+        r"urographique"
     )
     + r"\b|\b(?<!\d )(?<!\d)cm\b(?!\W*\d)"
 )
@@ -74,8 +77,8 @@ YES_IN_CT = re.compile(
     r"\bwith(?!\W*(?:oral|po|locator|out|breath|bh|nav|fat|arms))\b|\b"
     + _any(
         r"cta ctpa angio\w* pe pv pvp venography runoff urogram urography ctu ctv wc aortogram art arteries "
-        r"thrombosis embol\w* [234]\s?-?\s?phase multiphase triphasic biphasic ven del bolus omnipaque isovue optiray "
-        r"opti\s?\d* ultravist visipaque iomeron imeron xenetix omni"
+        r"thrombosis embol\w* [234]\s?-?\s?phase multiphase triphasic biphasic ven del bolus omnipaque isovue "
+        r"optiray opti\s?\d* ultravist visipaque iomeron imeron xenetix omni"
     )
     + r"\b|\b\d{2,3}\s?secs?\b|\b\d{1,3}\s?(?:cc|ml)\b|\b(?:i|iv)\s?\+(?=\s|$)|\bp\.\s?v\."
     r"|\bcontr\b|\b(?:a|v|d)\s?-?phase\b"

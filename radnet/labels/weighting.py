@@ -161,7 +161,7 @@ def weighted(facts: Facts) -> Finding | None:
 def _named(facts: Facts) -> str | None:
     names = [name for name, word in (("T1", "t1"), ("T2", "t2")) if word in facts.words]
     names += ["PD"] if facts.words & words.PROTON_DENSITY else []
-    if not names and facts.words & words.SINGLE_SHOT:
+    if not names and (facts.words & words.SINGLE_SHOT or words.SINGLE_SHOT_PHRASE.search(facts.phrase)):
         names = ["T2"]
     if not names and facts.said in ("t1", "t2", "pd"):
         names = [facts.said.upper()]

@@ -89,7 +89,7 @@ T1_GRADIENT = words(
     "irfspgr tfl t1tfe t1ffe tfe3d1 rodeo bliss views dynaviews fame quick3d tigre vib brava lge"
 )
 # Dixon of Philips is a gradient echo unless a turbo spin echo or T2 is named beside it.
-DIXON = words("mdixon mdix")
+DIXON = words("mdixon mdix smdixon")
 GRADIENT_ECHO = (
     T1_GRADIENT
     | SUSCEPTIBILITY
@@ -107,6 +107,7 @@ SPIN_ECHO = words(
     "jet ctse memp rtse frfsexl fsexl spcrst spcdf frfseopt"
 )
 # A single shot of spin echoes is T2-weighted by nature, and seldom says so; so is fluid alone.
+SINGLE_SHOT_PHRASE = re.compile(r" s ?s (?:fse|tse) | single shot ")
 SINGLE_SHOT = words(
     "ssfse haste hst sshtse sstse uhste fase mrcp myelo myelogram myelography myelographie colangio cholangio "
     "cholangiography colangiografia colangiorm mrmyelo bili cprm"
