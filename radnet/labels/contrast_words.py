@@ -35,7 +35,7 @@ BOTH = re.compile(
     r"(?:w|with|mit|avec|met|post|nach|apres|after)(?!\w|/?o\b)"
     r"|\b(?:sin|senza|sem)\b\W*(?:y|e)?\W*(?:con|com)\b|\bbez\b.{0,4}\bz\b"
     rf"|\b(?:w|with|mit|avec|con|com|met|post)\b/?\s*(?:[-/&+,]|{_AND})*\s*/?(?:{_PLAIN_WITHOUT}|pre)\b"
-    r"|\bwith\W+\w{1,2}\W+without\b|\bw\W{0,2}w/?o\b|\bwo\W{0,2}w\b|\bwwo\b|\bwow\b|\bc\+\W{0,3}c-|\bc-\W{0,3}c\+"
+    r"|\bwith\W+\w{1,2}\W+without\b|\bw\W{0,2}(?:or\W)?\W?w/?o\b|\bwo\W{0,2}w\b|\bwwo\b|\bwow\b|\bc\+\W{0,3}c-|\bc-\W{0,3}c\+"
     r"|pre\b.{0,14}\bpost|\bpost\b.{0,6}\bpre\b|\+/-|±"
 )
 _MARKS = "(?:c|ci|civ|cte|contr\\w*|iv|mdc|ev)"  # S/C, C/CIV: sin, con contraste

@@ -45,7 +45,7 @@ MAPS = words(
 )
 PERFUSION = words("perf perfusion perfusie perfusione perfusio perfusao perfuzja dsc asl pasl pcasl pwi casl ep2dperf")
 ADC = words("adc adcs dadc eadc adcmap adcmaps")
-ADC_PHRASE = re.compile(r" apparent diffusion coeff| coefficient d(?:e|i) diffusion| adc map")
+ADC_PHRASE = re.compile(r" apparent diffusion coeff| average dc | coefficient d(?:e|i) diffusion| adc map")
 DIFFUSION = words(
     "dwi dwis dw diff diffusion diffus diffusie diffusione difusion difusao diffusao dif dti dki dsi hardi noddi "
     "trace tracew tracewtracew dwibs dwssfse resolve ddwi edwi dwie dwise rdwi advdiff mddw ivim bval bvals bvalue "
