@@ -12,15 +12,16 @@ from typing import Any
 from radnet.labels.contrast import contrast
 from radnet.labels.coverage import coverage
 from radnet.labels.finding import Finding
-from radnet.labels.sequence import family, technique
+from radnet.labels.sequence import family
 from radnet.labels.spacing import spacing
 from radnet.labels.taxonomy import TAXONOMIES, Taxonomy
+from radnet.labels.technique import technique
 from radnet.labels.view import obliquity_deg, view
 
 __all__ = ["RULES_VERSION", "TAXONOMIES", "Finding", "Labels", "Taxonomy", "read"]
 
 # Raised whenever any header may get another label.
-RULES_VERSION = "1"
+RULES_VERSION = "2"
 
 
 @dataclass(frozen=True)

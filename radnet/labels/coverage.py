@@ -1,25 +1,35 @@
 """Coverage: which of nine regions lie entirely inside the scan."""
 
+import math
 from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from radnet.labels.finding import Finding, abstain
-from radnet.labels.text import REGIONS, tokens_of
-from radnet.labels.view import slice_normal
-
-COVERAGE = (
-    "brain",
-    "upper_head_neck",
-    "lower_head_neck",
-    "lung",
-    "breast",
-    "liver",
-    "kidney",
-    "intestine",
-    "pelvis",
+from radnet.labels.regions import (
+    ABDOMEN,
+    BY_SEQUENCE,
+    CHEST,
+    COVERAGE,
+    CT_LETTERS,
+    CT_SHORT,
+    HEAD_FIRST,
+    LOWER,
+    LUNG_WORDS,
+    NECK,
+    PANCREATIC_HEAD,
+    PARTS,
+    PHRASES,
+    SPINE_LEVELS,
+    TRUNK,
+    WHOLE_BODY,
 )
+from radnet.labels.text import fold, name_of, phrase, text_of, tokens
+from radnet.labels.view import slice_normal
+from radnet.labels.words import LOCALIZER
+
+__all__ = ["COVERAGE", "MIN_HEIGHT_MM", "coverage", "height_mm"]
+
 # A scan shorter than this from head to foot cannot hold the whole of an adult's region.
 MIN_HEIGHT_MM = {
     "brain": 110,
@@ -32,48 +42,224 @@ MIN_HEIGHT_MM = {
     "intestine": 200,
     "pelvis": 180,
 }
-_SOURCES = (
-    ("BodyPartExamined", 0.7),
-    ("SeriesDescription", 0.8),
-    ("ProtocolName", 0.7),
-    ("StudyDescription", 0.6),
-    ("collection_site", 0.4),
+# Regions lie one below the other; a scan that names several must be this tall to hold them all. Liver and kidney share
+# a level, and the intestine fills what lies between liver and pelvis.
+_LEVELS_MM = (
+    {"brain": 110},
+    {"upper_head_neck": 60},
+    {"lower_head_neck": 70},
+    {"lung": 180},
+    {"liver": 110},
+    {"pelvis": 150},
 )
+_TRUSTS = {
+    "SeriesDescription": 0.85,
+    "ProtocolName": 0.75,
+    "BodyPartExamined": 0.75,
+    "StudyDescription": 0.7,
+    "RequestedProcedureDescription": 0.6,
+    "PerformedProcedureStepDescription": 0.6,
+    "collection_site": 0.45,
+}
+# Cosine between the slice normal and the long axis of the body.
+_UPRIGHT = 0.3
+_EXAM = ("ProtocolName", "StudyDescription", "RequestedProcedureDescription", "PerformedProcedureStepDescription")
+# A tumour site is one part or it is no evidence: a collection about six organs says nothing of one scan.
+_MAX_SITE_PARTS = 2
+
+
+class Named(NamedTuple):
+    """The regions that one text names, and the words of our vocabulary that named them."""
+
+    regions: frozenset[str]
+    words: tuple[str, ...]
 
 
 def height_mm(header: Mapping[str, Any]) -> float | None:
     """Head-to-foot length in mm of the field of view through its centre; None where the header does not give it."""
     normal, extent_mm = slice_normal(header), header.get("extent_mm")
     pixel_mm, rows, columns = (header.get(keyword) for keyword in ("PixelSpacing", "Rows", "Columns"))
-    if normal is None or extent_mm is None or not isinstance(pixel_mm, list) or not rows or not columns:
+    if normal is None or not isinstance(pixel_mm, list | tuple) or len(pixel_mm) != 2:
         return None
-    orientation = np.asarray(header["ImageOrientationPatient"], float)
-    along_z = np.abs([normal[2], orientation[5], orientation[2]])
-    lengths_mm = np.array([extent_mm, rows * pixel_mm[0], columns * pixel_mm[1]])
-    return float(np.min(lengths_mm / np.maximum(along_z, 1e-6)))
+    if extent_mm is None and abs(normal[2]) < _UPRIGHT:
+        # Slices that stand upright show the height without their number.
+        extent_mm = math.inf
+    if not all(isinstance(value, int | float) and value > 0 for value in (extent_mm, rows, columns, *pixel_mm)):
+        return None
+    orientation = header["ImageOrientationPatient"]
+    along_z = [abs(normal[2]), abs(float(orientation[5])), abs(float(orientation[2]))]
+    lengths_mm = [extent_mm, rows * pixel_mm[0], columns * pixel_mm[1]]
+    return min(length / max(cosine, 1e-6) for length, cosine in zip(lengths_mm, along_z, strict=True))
+
+
+@lru_cache(maxsize=1 << 15)
+def named(text: str, is_ct: bool) -> Named | None:
+    """What a text names; None where it names no part. "Extremity" is no part: archives use it for hip and shoulder."""
+    flat = PANCREATIC_HEAD.sub(r"\1", HEAD_FIRST.sub(" ", phrase(text)))
+    regions, hits = set(), []
+    if WHOLE_BODY.search(flat) and (is_ct or " gk " not in flat):
+        regions.update(TRUNK)
+        hits.append("whole body")
+    for pattern, held in PHRASES:
+        if pattern.search(flat):
+            regions.update(held)
+            hits.append("/".join(held) or "spine or limb")
+            flat = pattern.sub("  ", flat)
+    if is_ct and CT_LETTERS.search(fold(text)) and not tokens(text) & LOCALIZER and " lat" not in flat:
+        regions.update(LOWER)
+        hits.append("a/p")
+    if is_ct and CT_SHORT.search(flat):
+        regions.add("lung")
+        hits.append("ch")
+    found = tokens(text) & tokens(flat) if flat != phrase(text) else tokens(text)
+    found = found if is_ct else found - SPINE_LEVELS
+    matches = {held: found & vocabulary for held, vocabulary in PARTS.items() if found & vocabulary}
+    # Beside another part "lung" is the window or the filter that the images were made with.
+    if is_ct and (regions or len(matches) > 1) and matches.get(CHEST, frozenset()) <= LUNG_WORDS:
+        matches.pop(CHEST, None)
+    for held, matched in matches.items():
+        regions.update(held)
+        hits += sorted(matched)
+    if {"liver", "pelvis"} <= regions or {"kidney", "pelvis"} <= regions:
+        regions.add("intestine")
+    return Named(frozenset(regions), tuple(hits)) if hits else None
 
 
 def coverage(header: Mapping[str, Any]) -> Finding:
-    """Tuple of the regions named by BodyPartExamined and the descriptions and tall enough to be complete.
+    """Tuple of the regions that the sources name and the scan is tall enough to hold.
 
-    () where a part is named that holds none of them (a knee), or the scan is too short for what is named. Abstains
-    where no part is named; "extremity" alone is no part, for archives use it for hip and shoulder too.
+    The name of the series counts most; where it names no part the exam and BodyPartExamined do, and last the site of
+    the collection's disease. () where a part is named that holds none of the regions (a knee), or the scan is too short
+    for what is named. Abstains where no part is named.
     """
-    found: set[str] = set()
-    evidence, confidence = [], 0.0
-    for keyword, weight in _SOURCES:
-        words = tokens_of(header, keyword)
-        named = [(regions, words & vocabulary) for regions, vocabulary in REGIONS.items() if words & vocabulary]
-        if named:
-            confidence = max(confidence, weight)
-            evidence.append(f"{keyword}: {' '.join(sorted(set().union(*(hits for _, hits in named))))}")
-            found.update(*(regions for regions, _ in named))
-            if {"liver", "pelvis"} <= set().union(*(regions for regions, _ in named)):
-                found.add("intestine")
-    if not evidence:
-        return abstain("no body part is named")
+    is_ct = header.get("Modality") == "CT"
+    sources = {keyword: named(text_of(header, keyword), is_ct) for keyword in _TRUSTS}
+    sources = {keyword: said for keyword, said in sources.items() if said}
+    if "collection_site" in sources and _site_parts(text_of(header, "collection_site")) > _MAX_SITE_PARTS:
+        del sources["collection_site"]
+    if not sources:
+        return _by_sequence(header)
+    regions, trust, evidence = _chosen(sources, header.get("Modality") == "MR")
     height = height_mm(header)
-    short = {region for region in found if height is not None and height < MIN_HEIGHT_MM[region]}
+    if height is None:
+        return _finding(regions, min(trust, 0.89), evidence)
+    regions, trust = _by_height(regions, sources, height, trust, evidence)
+    return _finding(regions, trust, evidence)
+
+
+def _finding(regions: set[str], trust: float, evidence: list[str]) -> Finding:
+    return Finding(tuple(region for region in COVERAGE if region in regions), trust, "; ".join(evidence))
+
+
+def _site_parts(site: str) -> int:
+    return len([part for part in site.split(",") if part.strip()])
+
+
+def _by_sequence(header: Mapping[str, Any]) -> Finding:
+    found = tokens(name_of(header)) if header.get("Modality") == "MR" else frozenset()
+    for vocabulary, held in BY_SEQUENCE:
+        if hits := found & vocabulary:
+            return Finding(held, 0.5, f"no body part is named; {min(hits)} is a sequence for one")
+    return abstain("no body part is named")
+
+
+def _chosen(sources: dict[str, Named], is_mr: bool) -> tuple[set[str], float, list[str]]:
+    """The regions of the nearest source that names any, how far to trust them, and what each source said."""
+    evidence = [f"{keyword}: {' '.join(said.words)}" for keyword, said in sources.items()]
+    series, body = sources.get("SeriesDescription"), sources.get("BodyPartExamined")
+    exam = next((sources[keyword] for keyword in _EXAM if keyword in sources), None)
+    site = sources.get("collection_site")
+    others = [said.regions for keyword, said in sources.items() if keyword != "SeriesDescription"]
+    if series:
+        trust = _TRUSTS["SeriesDescription"]
+        clashes = [said for said in others if not (said & series.regions) and said != series.regions]
+        if clashes:
+            evidence.append("sources disagree, the name of the series counts")
+        agree = any(said == series.regions for said in others)
+        return set(series.regions), 0.93 if agree and not clashes else trust if not clashes else 0.7, evidence
+    if body and exam:
+        return _body_and_exam(body, exam, evidence)
+    nearest = body or exam
+    if nearest is None:
+        return set(site.regions), _TRUSTS["collection_site"], evidence
+    if exam is None and site and site.regions and not site.regions & nearest.regions:
+        return _against_site(nearest, site, is_mr, evidence)
+    return set(nearest.regions), 0.8 if site and site.regions & nearest.regions else 0.72, evidence
+
+
+def _body_and_exam(body: Named, exam: Named, evidence: list[str]) -> tuple[set[str], float, list[str]]:
+    """BodyPartExamined is one of a short list and often the scanner's default; an exam says more, and may be of two
+    scans. Where one holds the other the larger is taken, and the height decides whether it fits."""
+    if body.regions == exam.regions:
+        return set(body.regions), 0.92, evidence
+    if not body.regions or not exam.regions:
+        # A spine or a limb, and a region: the exam is typed for this patient.
+        evidence.append("BodyPartExamined and the exam disagree, the exam counts")
+        return set(exam.regions), 0.6, evidence
+    if body.regions & exam.regions:
+        return set(body.regions | exam.regions), 0.72, evidence
+    evidence.append("BodyPartExamined and the exam disagree")
+    return set(exam.regions), 0.65, evidence
+
+
+def _against_site(nearest: Named, site: Named, is_mr: bool, evidence: list[str]) -> tuple[set[str], float, list[str]]:
+    """A part that is not the collection's: in MR, where a scan is of one organ, of a collection about breast or brain,
+    BodyPartExamined is the likelier to be wrong; in CT the scan is of more than the tumour."""
+    evidence.append("the part and the site of the collection disagree")
+    if is_mr and site.regions in (frozenset({"breast"}), frozenset({"brain"})):
+        return set(site.regions), 0.6, evidence
+    return set(nearest.regions), 0.6, evidence
+
+
+def _by_height(
+    regions: set[str], sources: dict[str, Named], height: float, trust: float, evidence: list[str]
+) -> tuple[set[str], float]:
+    """Regions taken out that cannot fit into the scan, and put in that a scan this tall cannot leave out."""
+    if any("whole body" in said.words for said in sources.values()):
+        regions = regions | _whole_body(height)
+    if not _fit(regions, height) and (smaller := _smaller(regions, sources, height)) is not None:
+        evidence.append(f"{height:.0f} mm from head to foot hold no more than the smaller of the parts named")
+        regions, trust = smaller, min(trust, 0.6)
+    if added := _reached(regions, sources, height) - regions:
+        evidence.append(f"{height:.0f} mm from head to foot reach {' '.join(sorted(added))} too")
+        regions, trust = regions | added, min(trust, 0.6)
+    short = {region for region in regions if height < MIN_HEIGHT_MM[region]}
     if short:
         evidence.append(f"only {height:.0f} mm from head to foot, too short for {' '.join(sorted(short))}")
-    return Finding(tuple(region for region in COVERAGE if region in found - short), confidence, "; ".join(evidence))
+    elif regions:
+        trust = min(0.95, trust + 0.03)
+    return regions - short, trust
+
+
+def _whole_body(height: float) -> set[str]:
+    """What a scan of the whole body holds beyond the trunk, by where it must have begun."""
+    beyond = {"lower_head_neck"} if height >= 850 else set()
+    beyond |= {"upper_head_neck"} if height >= 1050 else set()
+    return beyond | ({"brain"} if height >= 1400 else set())
+
+
+def _fit(regions: set[str], height: float) -> bool:
+    return height >= 0.9 * sum(level_mm for level in _LEVELS_MM for name, level_mm in level.items() if name in regions)
+
+
+def _smaller(regions: set[str], sources: dict[str, Named], height: float) -> set[str] | None:
+    """The largest set that one source names alone and that fits; None where there is none."""
+    fitting = [set(said.regions) for said in sources.values() if said.regions < regions and _fit(said.regions, height)]
+    return max(fitting, key=len) if fitting else None
+
+
+def _reached(regions: set[str], sources: dict[str, Named], height: float) -> set[str]:
+    """Regions below that a scan this tall must reach: a chest is 350 mm, an abdomen with pelvis 450, all three 650."""
+    torso = regions & {"lung", "liver", "kidney"}
+    if not torso or regions & {*NECK, "brain", "breast"}:
+        return set()
+    reached: set[str] = set()
+    if regions & {"liver", "kidney"} and height >= 220:
+        reached |= set(ABDOMEN)
+    if regions & {"liver", "kidney"} and "lung" not in regions and height >= 400:
+        reached |= set(LOWER)
+    if "lung" in regions and height >= 480:
+        reached |= set(ABDOMEN)
+    if "lung" in regions and height >= 600:
+        reached |= set(LOWER)
+    return reached

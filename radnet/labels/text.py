@@ -1,43 +1,95 @@
-"""Words of the descriptions technologists type: tokens, never substrings, so that "B" does not match "Br".
+"""From the text of a header to words: tokens, never substrings, so that "B" does not match "Br".
 
-English with the common German, French, Dutch, Spanish and Italian words, spelled without accents.
+Descriptions repeat by the thousand, so each is taken apart once (an archive has some ten thousand different ones).
 """
 
+import math
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-_WEIGHTING = re.compile(r"(?:[23]d)?(?:(t1|t2)(?:wi|w)?([a-z]*)|(pd|flair|stir|dwi)(?:wi|w)?)(?:[23]d)?")
-_DIMENSION = re.compile(r"(?:[23]d)?([a-z]+?)(?:[23]d\d*)?")
+_WEIGHTING = re.compile(
+    r"(?:[23]d)?(?:(t1|t2|pd)(?:wi|wt|w)?(?:[23]d)?(?:([a-z]+)(?:[23]d)?\d*)?|(flair|stir|dwi|tse|fse)(?:wi|w)?\d{0,2})(?:[23]d)?"
+)
+_TRAILING_WEIGHTING = re.compile(r"([a-z]{2,})(t1|t2)(?:w|wi)?([a-z]*?)(?:\d[a-z]?)?")
+_DIMENSION = re.compile(r"(?:[23]d)?([a-z]+?)(?:[23]d\d*r?\d*)?")
+_NUMBERED = re.compile(r"\d{0,2}([a-z]{3,})\d+[a-z]?|\d{1,2}([a-z]{3,})")
+# What stands joined to a weighting or to each other: t2fseidealarc, prefs, tsetra. A token is taken apart only if the
+# whole of it is made of these.
+_COMPOUND = re.compile(
+    "frfse|ssfse|fspgr|fgre|spgr|mprage|propeller|blade|haste|space|cube|flash|ethrive|thrive|vibrant|vibe|lava|"
+    "flair|stir|tirm|spair|spir|mdixon|dixon|ideal|arc|asset|fatsat|views|dyna|dyn|perf|diff|dwi|adc|trace|mip|sub|"
+    "post|pre|gad|fast|turbo|sagittal|axial|tra|sag|cor|tse|fse|ffe|tfe|gre|swi|fs|ax"
+)
+_NO_WEIGHTING = ("rho", "map", "maps", "mapping", "prep", "star", "star map", "value", "values", "time", "times")
+_VERTEBRAE = re.compile(r"\b[ctl]\d{1,2}\s?(?:-|to)\s?[ctls]\d{1,2}\b")
+_SPACED = re.compile(r"\bt-([12])\b(?!\s?(?:spine|wi\w))")
+_PREPARED = re.compile(r"\bt2[\s-]?prep\w*")
+_STAR = re.compile(r"\b([tr]2)\s?(?:\*|-?star\b)")
+_CAPITALS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\d)(?=[A-Z][a-z])")
 
 
+@lru_cache(maxsize=1 << 15)
 def fold(text: str) -> str:
     """`text` in lower case without accents; underscores and carets, which separate words, as blanks."""
     text = unicodedata.normalize("NFKD", text.replace("_", " ").replace("^", " ").casefold())
     return "".join(letter for letter in text if not unicodedata.combining(letter))
 
 
+def split_capitals(text: str) -> str:
+    """`text` with a blank where a capital starts a word: "FatSat" → "Fat Sat", "T2Post" → "T2 Post"."""
+    return _CAPITALS.sub(" ", text)
+
+
+@lru_cache(maxsize=1 << 15)
 def tokens(text: str) -> frozenset[str]:
-    """The words of `text`, as written, split at capitals (FatSat: fat, sat), and with weighting and dimension apart
-    (t2flair: t2, flair; tse2d1: tse). T2* becomes t2star."""
-    split = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
-    found = set(re.findall(r"[a-z0-9]+", re.sub(r"t2\s?\*", " t2star ", fold(f"{text} {split}"))))
+    """The words of `text`, as written, split at capitals (FatSat: fat, sat), and with weighting, dimension and number
+    apart (t2flair: t2, flair; tse2d1: tse; sub1: sub). T2* becomes t2star; a range of vertebrae (T1-T4) is left out."""
+    folded = _VERTEBRAE.sub(" ", fold(f"{text} {split_capitals(text)}"))
+    folded = _PREPARED.sub(" t2prep ", folded)
+    folded = _STAR.sub(r" \1star ", _SPACED.sub(r"t\1", folded))
+    found = set(re.findall(r"[a-z0-9]+", folded))
     for token in list(found):
-        if match := _WEIGHTING.fullmatch(token):
-            if match[2] not in ("rho", "map", "maps", "mapping", "star"):
-                found.update(part for part in match.groups() if part)
-        elif match := _DIMENSION.fullmatch(token):
-            found.add(match[1])
+        found.update(_parts(token))
     return frozenset(found)
 
 
+def _parts(token: str) -> list[str]:
+    if match := _WEIGHTING.fullmatch(token):
+        if match[2] in _NO_WEIGHTING:
+            return []
+        return [part for part in match.groups() if part] + _compound(match[2] or "")
+    if (match := _TRAILING_WEIGHTING.fullmatch(token)) and _compound(match[1]):
+        return [match[2], *_compound(match[1]), *_compound(match[3])]
+    if match := _DIMENSION.fullmatch(token):
+        return [match[1], *_compound(match[1])]
+    if match := _NUMBERED.fullmatch(token):
+        return [word for word in match.groups() if word]
+    return []
+
+
+def _compound(word: str) -> list[str]:
+    parts = _COMPOUND.findall(word)
+    return parts if parts and "".join(parts) == word else []
+
+
+@lru_cache(maxsize=1 << 15)
+def phrase(text: str) -> str:
+    """The words of `text` in order between single blanks, one blank at each end: where more than one word matters."""
+    words = re.findall(r"[a-z]+|\d+", fold(split_capitals(text)))
+    return f" {' '.join(words)} "
+
+
 def text_of(header: Mapping[str, Any], *keywords: str) -> str:
-    """The values of some keywords of a header in one string; "" where all are absent."""
+    """The values of some keywords of a header in one string; "" where all are absent or not a number (NaN)."""
     found = []
     for keyword in keywords:
         value = header.get(keyword)
-        found += map(str, value) if isinstance(value, list) else [] if value is None else [str(value)]
+        for item in value if isinstance(value, list | tuple) else (value,):
+            if item is not None and not (isinstance(item, float) and math.isnan(item)):
+                found.append(str(item))
     return " ".join(found)
 
 
@@ -46,79 +98,21 @@ def tokens_of(header: Mapping[str, Any], *keywords: str) -> frozenset[str]:
     return tokens(text_of(header, *keywords))
 
 
+def name_of(header: Mapping[str, Any]) -> str:
+    """What the series is called: SeriesDescription, or ProtocolName where that is absent or blank."""
+    return text_of(header, "SeriesDescription").strip() or text_of(header, "ProtocolName")
+
+
 def number(header: Mapping[str, Any], keyword: str) -> float | None:
-    """The first number of a keyword; None where it is absent or zero, which scanners write for "does not apply"."""
+    """The first number of a keyword; None where it is absent, not finite, or zero, which scanners write for "does not
+    apply"."""
     value = header.get(keyword)
-    value = value[0] if isinstance(value, list) and value else value
-    return float(value) if isinstance(value, int | float) and value else None
+    value = value[0] if isinstance(value, list | tuple) and value else value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value or not math.isfinite(value):
+        return None
+    return float(value)
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """A vocabulary from words between blanks."""
     return frozenset(text.split())
-
-
-LOCALIZER = _words(
-    "localizer localiser localizers localisers localizador localizzatore localizzazione locator locators lokalizer "
-    "loc scout scouts survey surview topogram topogramm topograma scanogram scano pilot piloto pilote reperage "
-    "ubersicht planscan centratura"
-)
-DERIVED = _words("sub subs subtraction subtracted subtr mip mips minip mpr mprs projection projected screenshot")
-MAPS = _words("cbf cbv mtt ttp tmax rcbf rcbv relcbf relcbv relmtt ktrans kep iauc nei pei washin washout")
-PERFUSION = _words("perf perfusion perfusie perfusione perfusio dsc asl pasl pcasl pwi")
-ADC = _words("adc adcs dadc eadc adcmap")
-DIFFUSION = _words(
-    "dwi dw diff diffusion diffusie diffusione difusion dti dki dsi hardi noddi trace tracew dwibs dwssfse resolve "
-    "ddwi edwi dwie dwise rdwi zoomit fa"
-)
-DYNAMIC = _words("dce dyn dynamic dynamics dynamisch dynamique dinamico dynaviews twist tricks disco mphase multiphase")
-ANGIOGRAPHY = _words(
-    "mra mrv angio angiography angiographie angiografie angiografia tof tofmra venogram venography inflow"
-)
-BALANCED = _words("fiesta fiestac trufi truefisp truesp bffe btfe bssfp tfi ciss balanced")
-FUNCTIONAL = _words(
-    "bold fmri rest resting rsfmri fieldmap fmap fieldmapping b0 b0map b1map shim phasemap calibration cal asset "
-    "refscan spectroscopy svs csi press mrsi elastography mre t1map t2map t1mapping t2mapping t1rho mapping molli"
-)
-SUSCEPTIBILITY = _words("t2star swi swan swip medic merge hemo hemoflash venobold susceptibility")
-GRADIENT_ECHO = _words(
-    "gre fgre gradient flash fl tfl mprage memprage mp2rage rage spgr fspgr irspgr irfspgr efgre efgre3d bravo ffe tfe "
-    "vibe starvibe lava thrive ethrive vibrant fame fisp psif dess medic merge swi swan me fspgr3d"
-)
-SPIN_ECHO = _words(
-    "se tse fse frfse ssfse haste hst space spc spcir spcr cube vista brainview propeller blade multivane mvxd tir "
-    "tirm rare sshtse uhste isofse fastse spin etse"
-)
-# A single shot of spin echoes is T2-weighted by nature, and seldom says so.
-SINGLE_SHOT = _words("ssfse haste hst sshtse uhste")
-ECHO_PLANAR = _words("epi ep epfid epse epb ep2d fmri bold")
-
-AXIAL = _words("ax axial axials axiale axiales axiaal tra trans transv transversal transverse transversaal trasversale")
-CORONAL = _words("cor coronal coronals coronale coronales coronaal koronar koronal kor")
-SAGITTAL = _words("sag sagittal sagittals sagittale sagital sagitale sagittaal saggital sagitaal")
-VIEWS = {"axial": AXIAL, "coronal": CORONAL, "sagittal": SAGITTAL}
-
-# What a named body part holds. An empty list: a part that holds none of the regions.
-REGIONS: dict[tuple[str, ...], frozenset[str]] = {
-    ("brain",): _words(
-        "brain head neuro cerebral cerebrum cranial kopf schadel hirn gehirn tete crane cerveau hoofd hersenen "
-        "schedel cabeza craneo cerebro encefalo testa cranio cervello"
-    ),
-    ("upper_head_neck",): _words("nasopharynx oropharynx sinus sinuses pns nnh"),
-    ("lower_head_neck",): _words("larynx thyroid kehlkopf"),
-    ("upper_head_neck", "lower_head_neck"): _words("neck hals cou cuello collo headneck hns hn"),
-    ("lung",): _words("chest thorax lung lungs thoracic torax torace lunge poumon poumons pulmon polmone longen cxr"),
-    ("breast",): _words("breast breasts brst mamma mammae mammo brust sein seins seno mama mammella borsten breastuni"),
-    ("liver",): _words("liver leber foie lever higado fegato hepatic hepatique hcc"),
-    ("kidney",): _words("kidney kidneys renal niere nieren rein reins nier rinon rene kub"),
-    ("intestine",): _words("colonoscopy colonography enterography enteroclysis bowel colon darm"),
-    ("pelvis",): _words(
-        "pelvis pelvic pel pelv prostate prostata becken bassin bekken pelvi bacino rectum rektum uterus bladder"
-    ),
-    ("liver", "kidney"): _words("abdomen abd abdominal bauch buik addome abdo ventre oberbauch"),
-    ("liver", "kidney", "intestine", "pelvis"): _words("abdpel abdpelvis ap abdopelvis abdomenpelvis abdominopelvic"),
-    ("lung", "liver", "kidney", "intestine", "pelvis"): _words("cap tap wholebody ctcap chestabdpelvis trunk"),
-    (): _words(
-        "knee shoulder elbow wrist hand foot ankle finger toe knie schulter hombro rodilla ginocchio spalla genou "
-        "epaule cspine tspine lspine lsp spine lumbar femur tibia humerus thigh calf forearm"
-    ),
-}
