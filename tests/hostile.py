@@ -231,23 +231,23 @@ def flat_orientation(folder: Path) -> list[str]:
 
 
 def large(folder: Path, slopes: Callable[[int], float], is_enhanced: bool = False) -> list[str]:
-    """An honest series of 100 slices of 1024 by 1024, 200 MB: files of one slice, or one file of them all."""
+    """An honest series of 50 slices of 1024 by 1024, 100 MB: files of one slice, or one file of them all."""
     pixels = np.tile(np.arange(1024, dtype=np.int16), (1024, 1))
     if not is_enhanced:
         files = []
-        for number in range(100):
+        for number in range(50):
             dataset = image(pixels, [0, 0, 2.0 * number])
             dataset.RescaleSlope, dataset.PixelPaddingValue = slopes(number), 1023
             files.append(write(folder / f"{number}.dcm", dataset))
         return files
-    dataset = image(np.tile(pixels, (100, 1)), [0, 0, 0], "MR")
+    dataset = image(np.tile(pixels, (50, 1)), [0, 0, 0], "MR")
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = EnhancedMRImageStorage
-    dataset.Rows, dataset.NumberOfFrames = 1024, 100
+    dataset.Rows, dataset.NumberOfFrames = 1024, 50
     shared, measures, plane = Dataset(), Dataset(), Dataset()
     measures.PixelSpacing, plane.ImageOrientationPatient = [1, 1], AXIAL
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
     dataset.SharedFunctionalGroupsSequence, dataset.PerFrameFunctionalGroupsSequence = [shared], []
-    for number in range(100):
+    for number in range(50):
         frame, position, values = Dataset(), Dataset(), Dataset()
         position.ImagePositionPatient = [0, 0, 2.0 * number]
         values.RescaleSlope, values.RescaleIntercept = slopes(number), 0

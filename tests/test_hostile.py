@@ -69,11 +69,11 @@ CASES: dict[str, Case] = {
     "sequence that never ends": (lambda f: hostile.long_element(f, b"SQ", 0xFFFFFFFF, 100), BROKEN, 0),
     "text of 100 MB": (lambda f: hostile.long_text(f, 100 * MB), {*BROKEN, Code.OK}, 0),
     "undefined lengths": (hostile.undefined_lengths, {*BROKEN, Code.MODALITY}, 0),
-    "200 MB of CT": (lambda f: hostile.large(f, lambda number: 1), {Code.OK}, 200 * MB),
-    "200 MB of CT, slope 0.5": (lambda f: hostile.large(f, lambda number: 0.5), {Code.OK}, 200 * MB),
-    "200 MB, last slope 0.5": (lambda f: hostile.large(f, lambda n: 0.5 if n == 99 else 1), {Code.OK}, 200 * MB),
-    "200 MB in one file": (lambda f: hostile.large(f, lambda number: 1, True), {Code.OK}, 200 * MB),
-    "200 MB in one file, slope 0.5": (lambda f: hostile.large(f, lambda number: 0.5, True), {Code.OK}, 200 * MB),
+    "100 MB of CT": (lambda f: hostile.large(f, lambda number: 1), {Code.OK}, 100 * MB),
+    "100 MB of CT, slope 0.5": (lambda f: hostile.large(f, lambda number: 0.5), {Code.OK}, 100 * MB),
+    "100 MB, last slope 0.5": (lambda f: hostile.large(f, lambda n: 0.5 if n == 49 else 1), {Code.OK}, 100 * MB),
+    "100 MB in one file": (lambda f: hostile.large(f, lambda number: 1, True), {Code.OK}, 100 * MB),
+    "100 MB in one file, slope 0.5": (lambda f: hostile.large(f, lambda number: 0.5, True), {Code.OK}, 100 * MB),
     "5,000 empty files": (lambda f: hostile.empty_files(f, 5000), {Code.UNREADABLE}, 0),
 }  # fmt: skip
 
