@@ -35,7 +35,9 @@ def two(folder: Path, change: Callable[[Dataset], None]) -> list[str]:
     return files
 
 
-def _compressed(syntax: str, frames: list[bytes], rows: int, columns: int) -> Callable[[Dataset], None]:
+def compressed(syntax: str, frames: list[bytes], rows: int, columns: int) -> Callable[[Dataset], None]:
+    """A change that puts compressed frames into a data set."""
+
     def change(dataset: Dataset) -> None:
         dataset.file_meta.TransferSyntaxUID = syntax
         dataset.Rows, dataset.Columns, dataset.PixelRepresentation = rows, columns, 0
@@ -70,27 +72,27 @@ def deflate_bomb(folder: Path) -> list[str]:
 def jpeg2000(folder: Path, size: int, rows: int) -> list[str]:
     """Zeros of size by size in some hundred bytes of JPEG 2000, in a header that says rows by rows."""
     frame = imagecodecs.jpeg2k_encode(np.zeros((size, size), np.uint16), codecformat="j2k", reversible=True)
-    return two(folder, _compressed(JPEG2000Lossless, [frame], rows, rows))
+    return two(folder, compressed(JPEG2000Lossless, [frame], rows, rows))
 
 
 def jpeg2000_claim(folder: Path) -> list[str]:
     """A codestream of 16 by 16 that says it is 65,535 by 65,535, as the header does."""
     frame = bytearray(imagecodecs.jpeg2k_encode(np.zeros((16, 16), np.uint16), codecformat="j2k", reversible=True))
     struct.pack_into(">2I", frame, 8, 65535, 65535)
-    return two(folder, _compressed(JPEG2000Lossless, [bytes(frame)], 65535, 65535))
+    return two(folder, compressed(JPEG2000Lossless, [bytes(frame)], 65535, 65535))
 
 
 def jpegls(folder: Path, size: int, rows: int) -> list[str]:
     """Zeros of size by size in JPEG-LS, in a header that says rows by rows."""
     frame = imagecodecs.jpegls_encode(np.zeros((size, size), np.uint16))
-    return two(folder, _compressed(JPEGLSLossless, [frame], rows, rows))
+    return two(folder, compressed(JPEGLSLossless, [frame], rows, rows))
 
 
 def jpegls_precision(folder: Path) -> list[str]:
     """A JPEG-LS frame of 255 bits a sample: GDCM 3.2 throws through its own wall and takes the process along."""
     frame = bytearray(imagecodecs.jpegls_encode(stored_voxels(1)[0].astype(np.uint16)))
     frame[frame.index(b"\xff\xf7") + 4] = 255
-    return two(folder, _compressed(JPEGLSLossless, [bytes(frame)], *SMALL))
+    return two(folder, compressed(JPEGLSLossless, [bytes(frame)], *SMALL))
 
 
 def jpeg2000_components(folder: Path) -> list[str]:
@@ -99,26 +101,26 @@ def jpeg2000_components(folder: Path) -> list[str]:
         imagecodecs.jpeg2k_encode(stored_voxels(1)[0].astype(np.uint16), codecformat="j2k", reversible=True)
     )
     struct.pack_into(">H", frame, 40, 257)
-    return two(folder, _compressed(JPEG2000Lossless, [bytes(frame)], *SMALL))
+    return two(folder, compressed(JPEG2000Lossless, [bytes(frame)], *SMALL))
 
 
 def rle(folder: Path, *head: int) -> list[str]:
     """RLE frames whose 64-byte header holds these numbers: count of segments, then their offsets."""
     frame = struct.pack("<16I", *head, *[0] * (16 - len(head))) + b"\x81\x00" * 40
-    return two(folder, _compressed(RLELossless, [frame], *SMALL))
+    return two(folder, compressed(RLELossless, [frame], *SMALL))
 
 
 def rle_bomb(folder: Path) -> list[str]:
     """Runs for 100 MB in frames of 6 by 5."""
     frame = struct.pack("<16I", 2, 64, 64 + (1 << 19), *[0] * 13) + b"\x81\x00" * (1 << 19)
-    return two(folder, _compressed(RLELossless, [frame], *SMALL))
+    return two(folder, compressed(RLELossless, [frame], *SMALL))
 
 
 def few_fragments(folder: Path) -> list[str]:
     """100,000 frames promised, one fragment there."""
 
     def change(dataset: Dataset) -> None:
-        _compressed(RLELossless, [bytes(64) + b"\x81\0" * 40], *SMALL)(dataset)
+        compressed(RLELossless, [bytes(64) + b"\x81\0" * 40], *SMALL)(dataset)
         dataset.NumberOfFrames = 100_000
 
     return two(folder, change)
