@@ -1,4 +1,4 @@
-"""A short deterministic run of what `python -m tests.fuzz` does for long: mutations by hypothesis, which shrinks them."""
+"""A short deterministic run of what `python -m tests.fuzz` does for long, with mutations that hypothesis shrinks."""
 
 from collections import Counter
 from pathlib import Path
