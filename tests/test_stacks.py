@@ -120,10 +120,11 @@ def test_two_sets_over_the_same_range_are_two_stacks(tmp_path, first, second):
 
 
 @pytest.mark.parametrize(
-    ("keyword", "values"), [("EchoTime", (10.0, 90.0)), ("DiffusionBValue", (0.0, 1000.0)), ("EchoNumbers", (1, 2))]
+    ("keyword", "values"), [("EchoTime", (10.0, 90.0)), ("EchoNumbers", (1, 2)), ("InversionTime", (400.0, 2500.0))]
 )
 def test_each_stack_reports_its_own_header(tmp_path, keyword, values):
-    edit = two_sets(20, put(**{keyword: values[1]}), put(**{keyword: values[0]}))
+    both = [put(AcquisitionNumber=number, **{keyword: value}) for number, value in enumerate(values, 1)]
+    edit = two_sets(20, both[1], both[0])
     write_series(tmp_path, 40, modality="MR", edit=edit)
     rows = rows_of(tmp_path)
     assert sorted(row.header[keyword] for row in rows) == list(values)
@@ -150,14 +151,20 @@ def test_two_acquisitions_one_below_the_other_are_two_stacks_or_one_volume_never
             assert error.code in (Code.UNEVEN_SPACING, Code.MISSING_SLICE)
 
 
-def test_time_points_stay_one_row_that_is_a_time_series(tmp_path):
-    def edit(dataset: Dataset, number: int) -> None:
-        dataset.TemporalPositionIdentifier = 1 + number // 20
-        dataset.ImagePositionPatient = [0.0, 0.0, 2.0 * (number % 20)]
+def over_time(num_slices: int) -> Edit:
+    """Each next `num_slices` slices are the next time point of the same places."""
 
-    files = write_series(tmp_path, 100, modality="MR", edit=edit)
+    def edit(dataset: Dataset, number: int) -> None:
+        dataset.TemporalPositionIdentifier = 1 + number // num_slices
+        dataset.ImagePositionPatient = [0.0, 0.0, 2.0 * (number % num_slices)]
+
+    return edit
+
+
+def test_time_points_stay_one_row_that_is_a_time_series(tmp_path):
+    files = write_series(tmp_path, 320, modality="MR", edit=over_time(16))
     (row,) = rows_of(tmp_path)
-    assert (row.num_files, row.stack) == (100, 0)
+    assert (row.num_files, row.stack) == (320, 0)
     assert code_of(files) is Code.TIME_SERIES
 
 
@@ -222,13 +229,12 @@ def test_rescale_per_slice_and_sign_inside_each_stack(tmp_path):
         assert any(np.array_equal(voxels, part) for voxels in found)
 
 
-def test_monochrome1_and_tilt_in_the_second_stack(tmp_path):
-    """What is decided per stack is decided by the stack's own slices."""
+def test_monochrome1_and_tilt_are_of_each_stack(tmp_path):
+    """What is decided per stack is decided by the stack's own slices: where it is brightest, how it is tilted."""
 
     def edit(dataset: Dataset, number: int) -> None:
-        dataset.EchoTime = 90.0 if number >= 20 else 10.0
+        dataset.EchoTime, dataset.PhotometricInterpretation = 90.0 if number >= 20 else 10.0, "MONOCHROME1"
         if number >= 20:
-            dataset.PhotometricInterpretation = "MONOCHROME1"
             dataset.ImagePositionPatient = [0.0, 1.5 * (number - 20), 2.0 * (number - 20)]
 
     write_series(tmp_path, 40, modality="MR", edit=edit)
@@ -238,7 +244,7 @@ def test_monochrome1_and_tilt_in_the_second_stack(tmp_path):
     if upright.volume.spacing_mm[0] > tilted.volume.spacing_mm[0]:
         upright, tilted = tilted, upright
     stored = stored_voxels(40)
-    np.testing.assert_array_equal(upright.volume.voxels, stored[:20])
+    np.testing.assert_array_equal(upright.volume.voxels, stored[:20].min() + stored[:20].max() - stored[:20])
     np.testing.assert_array_equal(tilted.volume.voxels, stored[20:].min() + stored[20:].max() - stored[20:])
     np.testing.assert_allclose(tilted.volume.direction[:, 0], [0, 0.6, 0.8])
 
@@ -253,8 +259,12 @@ def test_a_whole_archive_is_accounted_for(tmp_path):
     write_series(tmp_path / "plain")
     second = put(SeriesInstanceUID="1.2.3.5", EchoTime=90.0)
     write_series(tmp_path / "echoes", 40, modality="MR", edit=two_sets(20, second, put(SeriesInstanceUID="1.2.3.5")))
-    time = put(SeriesInstanceUID="1.2.3.6", TemporalPositionIdentifier=2)
-    write_series(tmp_path / "times", 40, modality="MR", edit=two_sets(20, time, put(SeriesInstanceUID="1.2.3.6")))
+
+    def times(dataset: Dataset, number: int) -> None:
+        dataset.SeriesInstanceUID = "1.2.3.6"
+        over_time(2)(dataset, number)
+
+    write_series(tmp_path / "times", 40, modality="MR", edit=times)
     (tmp_path / "note.txt").write_text("hello")
     (tmp_path / "broken.dcm").write_bytes(bytes(128) + b"DICM")
     rows = rows_of(tmp_path)
