@@ -95,12 +95,11 @@ def jpegls_precision(folder: Path) -> list[str]:
     return two(folder, compressed(JPEGLSLossless, [bytes(frame)], *SMALL))
 
 
-def jpeg2000_components(folder: Path) -> list[str]:
-    """A JPEG 2000 frame whose header counts 257 components and describes one."""
-    frame = bytearray(
-        imagecodecs.jpeg2k_encode(stored_voxels(1)[0].astype(np.uint16), codecformat="j2k", reversible=True)
-    )
-    struct.pack_into(">H", frame, 40, 257)
+def jpeg2000_head(folder: Path, num_components: int, precision: int) -> list[str]:
+    """A JPEG 2000 frame whose header says so many components, and this byte of precision; 128 bits kill GDCM too."""
+    pixels = stored_voxels(1)[0].astype(np.uint16)
+    frame = bytearray(imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", reversible=True))
+    struct.pack_into(">HB", frame, 40, num_components, precision)
     return two(folder, compressed(JPEG2000Lossless, [bytes(frame)], *SMALL))
 
 
