@@ -1,12 +1,13 @@
 """The bench harness: what a record says, and that it judges nothing it has not measured."""
 
 import json
+import os
 
 import pytest
 
 from radnet.errors import OK
 from radnet.launch import bench
-from radnet.launch.bench import line, record
+from radnet.launch.bench import ct, dicom, line, record
 
 FIELDS = {"metric", "value", "unit", "rival", "rival_value", "ratio", "target", "met", "spread"}
 STATIONS = {"phantom": 50.0, "shards": 95.0, "pretrain": 150.0, "report": 5.0}
@@ -52,3 +53,17 @@ def test_the_file_holds_every_field_and_the_exit_is_0_when_targets_are_missed(tm
     assert all(set(row) == FIELDS | {"machine", "versions", "command"} for row in rows)
     assert {row["met"] for row in rows} == {True, False, None} and "missed" in capsys.readouterr().out
     assert rows[0]["machine"]["cores"] >= 1 and rows[0]["command"].startswith("radnet bench line")
+
+
+def test_dicom_measures_radnet_beside_each_peer_on_one_core(monkeypatch):
+    """On a short series; the rates are of this machine, so only their meaning is checked."""
+    pytest.importorskip("dcm2niix")
+    monkeypatch.delenv("RADNET_TEST_DATA", raising=False)
+    monkeypatch.setattr(ct, "NUM_SLICES", 16)
+    cores = os.sched_getaffinity(0)
+    found = {one.metric: one for one in dicom.measure(2)}
+    assert os.sched_getaffinity(0) == cores
+    assert {one.rival for one in found.values()} == {"pydicom", "dcm2niix", "SimpleITK"}
+    assert found["dicom/made/headers"].target == ">= 5x" and found["dicom/made/volume/pydicom"].met is None
+    for one in found.values():
+        assert one.value > 0 and one.spread is not None and one.ratio == pytest.approx(one.value / one.rival_value)

@@ -14,7 +14,13 @@ DOORS = {
     "nvidia": {"radnet/loader.py"},
     "deepspeed": {"radnet/engine.py"},
     "wandb": {"radnet/tracking.py"},
-    "pydicom": {"shards/dicom.py", "shards/pixels.py", "shards/phantom/archive.py"},
+    "pydicom": {
+        "shards/dicom.py",
+        "shards/pixels.py",
+        "shards/phantom/archive.py",
+        "launch/bench/dicom.py",
+        "launch/bench/ct.py",
+    },
     "nibabel": {"shards/nifti.py", "shards/phantom/archive.py"},
     "webdataset": {"shards/write.py"},
 }

@@ -17,8 +17,23 @@ from typing import Any
 
 from radnet.errors import OK, UsageError
 
-BENCHES = {"line": "time and peak memory of each station of `radnet demo`"}
-PACKAGES = ("radnet", "torch", "numpy", "ray", "deepspeed", "nvidia-dali-cuda130", "pydicom", "webdataset", "monai")
+BENCHES = {
+    "dicom": "headers and volumes a second, beside pydicom, dcm2niix and SimpleITK",
+    "line": "time and peak memory of each station of `radnet demo`",
+}
+PACKAGES = (
+    "radnet",
+    "torch",
+    "numpy",
+    "ray",
+    "deepspeed",
+    "nvidia-dali-cuda130",
+    "pydicom",
+    "webdataset",
+    "monai",
+    "dcm2niix",
+    "simpleitk",
+)
 
 
 @dataclass(frozen=True)
