@@ -50,8 +50,8 @@ def draw_site(rng: np.random.Generator, modality: str, region: str, contrasts: s
 
 
 def describe(plan: "SeriesPlan", site: Site, rng: np.random.Generator) -> dict[str, Any]:
-    """Fields of a series' plan: text, the header's by keyword; the lies in it; the labels (sequence, contrast,
-    coverage) it leaves undecidable. Whatever the text says, the times and ScanningSequence are those of the image."""
+    """Fields of a series' plan: text, the header's by keyword; the lies in it; the labels (sequence, contrast, coverage)
+    it leaves undecidable, and "extent" where the scan holds less or more than its name says."""
     vendor, words, is_mr = VENDORS[site.vendor], site.words, plan.modality == "MR"
     lies = _draw_lies(plan, rng)
     others = [kind for kind in WORDS["mistaken"] if kind != plan.kind]
@@ -89,9 +89,8 @@ def describe(plan: "SeriesPlan", site: Site, rng: np.random.Generator) -> dict[s
     doubts = {
         "sequence": "description_wrong" in lies or not (is_described or is_protocol or plan.sequence),
         "contrast": "agent_early" in lies or not (phrase and is_described or site.says_contrast or says_agent),
-        # A scan that is cut, or holds more than its name says; or no better source than a wrong one.
-        "coverage": set(plan.coverage) != set(STUDIES["promised"][plan.region])
-        or (not (is_described and "{p}" in template) and sum(name_part) <= ("body_part_wrong" in lies)),
+        "coverage": not (is_described and "{p}" in template) and sum(name_part) <= ("body_part_wrong" in lies),
+        "extent": set(plan.coverage) != set(STUDIES["promised"][plan.region]),
     }
     undecidable = tuple(label for label, is_doubtful in doubts.items() if is_doubtful)
     return {"text": text, "lies": tuple(sorted(lies)), "undecidable": undecidable}
