@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from radnet.shards.phantom.plan import SeriesPlan
 
 WORDS, STUDIES = table("words"), table("studies")
-VENDORS, LANGUAGES = WORDS["vendors"], WORDS["languages"]
+VENDORS = WORDS["vendors"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def pick(rng: np.random.Generator, choices: Sequence[Any]) -> Any:
 def draw_site(rng: np.random.Generator, modality: str, region: str, contrasts: set[bool]) -> Site:
     """A site, and what it calls this study. contrasts: whether its series were made with an agent."""
     vendor, language, charset = (pick(rng, WORDS["draw"][name]) for name in ("vendors", "languages", "charsets"))
-    words, luck, phrase = LANGUAGES[language], rng.random(4), ""
+    words, luck, phrase = WORDS["languages"][language], rng.random(4), ""
     part = pick(rng, words["parts"][region]) if luck[0] < 0.8 else ""
     if True in contrasts and luck[1] < 0.5:
         phrase = pick(rng, words["both" if False in contrasts else "with"])
@@ -50,8 +50,8 @@ def draw_site(rng: np.random.Generator, modality: str, region: str, contrasts: s
 
 
 def describe(plan: "SeriesPlan", site: Site, rng: np.random.Generator) -> dict[str, Any]:
-    """Fields of a series' plan: text, the header's by keyword; the lies in it; the labels (sequence, contrast, coverage)
-    it leaves undecidable, and "extent" where the scan holds less or more than its name says."""
+    """Fields of a series' plan: text, the header's by keyword; the lies in it; what it leaves undecidable: sequence,
+    contrast, coverage, and "extent" where the scan holds less or more than its name says."""
     vendor, words, is_mr = VENDORS[site.vendor], site.words, plan.modality == "MR"
     lies = _draw_lies(plan, rng)
     others = [kind for kind in WORDS["mistaken"] if kind != plan.kind]
@@ -84,12 +84,13 @@ def describe(plan: "SeriesPlan", site: Site, rng: np.random.Generator) -> dict[s
     text |= _agent(plan, lies, rng)
     if not "".join(text.values()).isascii() or rng.random() < 0.5:
         text["SpecificCharacterSet"] = site.charset
-    name_part = [not is_protocol, site.names_part, not lies & {"body_part_wrong", "body_part_missing"}]
+    is_named = plan.region != "head_neck" and not lies & {"body_part_wrong", "body_part_missing"}
     says_agent = text.get("ContrastBolusAgent", "") not in ("", "N/A", *WORDS["oral_agents"])
     doubts = {
         "sequence": "description_wrong" in lies or not (is_described or is_protocol or plan.sequence),
         "contrast": "agent_early" in lies or not (phrase and is_described or site.says_contrast or says_agent),
-        "coverage": not (is_described and "{p}" in template) and sum(name_part) <= ("body_part_wrong" in lies),
+        "coverage": not (is_described and "{p}" in template)
+        and sum((not is_protocol, site.names_part, is_named)) <= ("body_part_wrong" in lies),
         "extent": set(plan.coverage) != set(STUDIES["promised"][plan.region]),
     }
     undecidable = tuple(label for label, is_doubtful in doubts.items() if is_doubtful)
