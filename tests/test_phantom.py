@@ -13,11 +13,14 @@ import pydicom
 import pytest
 
 from radnet.errors import UsageError
+from radnet.shards.dicom import read_header, read_volume
 from radnet.shards.ledger import Code
-from radnet.shards.phantom import plan_archive, write_archive, write_cases
-from radnet.shards.phantom.anatomy import REGIONS, Grid, Organ, sample_patient
+from radnet.shards.phantom import label_headers, plan_archive, write_archive, write_cases
+from radnet.shards.phantom.anatomy import REGIONS, Grid, Organ, sample_patient, supports
 from radnet.shards.phantom.archive import write_series
-from radnet.shards.phantom.physics import Timing, ct_voxels, mr_signal, mr_voxels, spoiled_gradient_echo
+from radnet.shards.phantom.headers import STUDIES, VENDORS, WORDS
+from radnet.shards.phantom.physics import Timing, bias_field, ct_voxels, mr_signal, mr_voxels, spoiled_gradient_echo
+from radnet.shards.phantom.tags import label_header
 
 NUM_PATIENTS = 3
 
@@ -42,6 +45,12 @@ def archive(tmp_path_factory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def plans() -> list:
     return plan_archive(60, 0)
+
+
+@pytest.fixture(scope="module")
+def many() -> list:
+    """2,000 volumes, planned only."""
+    return [plan for plan in plan_archive(730, 11) if plan.code is Code.OK][:2000]
 
 
 def write_one(plan, folder: Path) -> list[Path]:
@@ -94,7 +103,8 @@ def test_thousands_of_series_are_planned_in_seconds():
 
 
 def test_liver_lies_where_the_files_say(plans, tmp_path):
-    plan = next(plan for plan in plans if plan.code is Code.OK and plan.phase == "venous" and "liver" in plan.coverage)
+    scans = [plan for plan in plans if plan.modality == "CT" and plan.code is Code.OK and "liver" in plan.coverage]
+    plan = next(plan for plan in scans if plan.phase == "venous" and plan.kernel == "soft")
     slices = read_stack(write_one(plan, tmp_path / "series"))
     hu = np.stack([one.pixel_array * one.RescaleSlope + one.RescaleIntercept for one in slices])
     organs = plan.patient.rasterise(plan.grid)
@@ -153,7 +163,9 @@ def test_supports_bound_what_is_painted():
         index = np.argwhere(patient.rasterise(grid) == organ)
         for axis in range(3):
             along = (index @ grid.affine[:3, :3].T + grid.affine[:3, 3]) @ grid.direction[:, axis]
-            spans = np.array([solid.support(grid.direction[:, axis]) for solid in solids])
+            spans = np.array(
+                [np.ravel(supports(solid.center, solid.axes, grid.direction[:, [axis]])) for solid in solids]
+            )
             assert spans[:, 0].min() <= along.min() and along.max() <= spans[:, 1].max()
             assert organ is Organ.LIVER or np.ptp(along) > 0.8 * np.ptp(spans)  # other organs cover parts of the liver
 
@@ -186,31 +198,169 @@ def test_noise_is_rician_and_contrast_shows():
     background = air[:, :60].astype(float)
     assert 1.8 < background.mean() / background.std() < 2.0  # Rayleigh: sqrt(pi / (4 - pi)) = 1.91
     vessel = np.full((8, 32, 32), Organ.VESSEL, np.uint8)
-    means = [ct_voxels(vessel, phase, rng).mean() for phase in ("plain", "arterial", "venous")]
+    means = [ct_voxels(vessel, phase, "soft", rng).mean() for phase in ("plain", "arterial", "venous")]
     assert means[1] > means[2] > means[0] + 90
 
 
-def test_headers_parse_and_speak_three_dialects(archive):
+def test_kernels_sharpen_edges_and_grain():
+    """Soft: correlated noise, no overshoot; bone: white noise, an edge that overshoots both ways."""
+    step = np.full((16, 64, 64), Organ.LIVER, np.uint8)
+    step[:, 32:] = Organ.FAT
+    noise, neighbours, overshoot = {}, {}, {}
+    for kernel in ("soft", "lung", "bone"):
+        hu = np.mean([ct_voxels(step, "plain", kernel, np.random.default_rng(seed)) for seed in range(8)], axis=0)
+        profile = hu.mean(axis=(0, 2))
+        overshoot[kernel] = profile[28:33].max() - profile[5:20].mean()
+        one = ct_voxels(step, "plain", kernel, np.random.default_rng(0))[:, 4:28].astype(float)
+        one -= one.mean()
+        noise[kernel], neighbours[kernel] = one.std(), (one[:, 1:] * one[:, :-1]).mean() / one.var()
+    assert noise["soft"] < 19 < noise["lung"] + 3 and noise["lung"] < noise["bone"] + 5 and noise["bone"] > 27
+    assert neighbours["soft"] > 0.5 > neighbours["lung"] > 0.1 > abs(neighbours["bone"])
+    assert overshoot["soft"] < 5 < overshoot["lung"] < overshoot["bone"]
+
+
+def test_bias_field_is_smooth_and_strong():
+    for seed in range(5):
+        field = bias_field((40, 64, 96), np.random.default_rng(seed))
+        assert field.shape == (40, 64, 96) and field.dtype == np.float32
+        assert 1.29 < field.max() / field.min() < 2.51
+        steps = [np.abs(np.diff(np.log(field), axis=axis)).max() for axis in range(3)]
+        assert max(steps) < 0.12  # no edge that could be taken for anatomy
+    muscle = np.full((24, 96, 96), Organ.MUSCLE, np.uint8)
+    image = mr_voxels(muscle, Timing(500, 12), "SE", False, np.random.default_rng(1)).astype(float)
+    blocks = image.reshape(4, 6, 8, 12, 8, 12).mean(axis=(1, 3, 5))
+    assert blocks.max() / blocks.min() > 1.2
+
+
+def test_vessels_enhance_by_phase():
+    """Arteries first, portal and hepatic veins later; in the lungs and the liver they can be seen."""
+    patient = sample_patient(np.random.default_rng(1), "M")
+    grid = Grid(np.array([-200.0, -160.0, 180.0]), np.eye(3)[:, ::-1], (2.5, 2.0, 2.0), (160, 160, 200))
+    organs = patient.rasterise(grid)
+    rng = np.random.default_rng(0)
+    mean = {
+        phase: {organ: voxels[organs == organ].mean() for organ in (Organ.VESSEL, Organ.LIVER_VESSEL, Organ.LIVER)}
+        for phase in ("plain", "arterial", "venous")
+        for voxels in [ct_voxels(organs, phase, "soft", rng)]
+    }
+    assert mean["arterial"][Organ.VESSEL] > mean["venous"][Organ.VESSEL] > mean["plain"][Organ.VESSEL] + 80
+    assert mean["venous"][Organ.LIVER_VESSEL] > mean["venous"][Organ.LIVER] + 25
+    assert mean["arterial"][Organ.LIVER_VESSEL] < mean["arterial"][Organ.LIVER] + 20
+    in_liver, in_lungs = (organs == Organ.LIVER_VESSEL).sum(), (organs == Organ.LUNG_VESSEL).sum()
+    assert (
+        0.005 < in_liver / (organs == Organ.LIVER).sum() < 0.1 and 0.005 < in_lungs / (organs == Organ.LUNG).sum() < 0.1
+    )
+
+
+def test_a_series_is_drawn_in_a_second(many, tmp_path):
+    """64 × 128 × 128, with its file writing, on one core."""
+    plan = min(many, key=lambda plan: abs(np.prod(plan.grid.shape) - 64 * 128 * 128))
+    times = []
+    for attempt in range(3):
+        start = time.perf_counter()
+        write_series(plan, tmp_path / str(attempt))
+        times.append(time.perf_counter() - start)
+    assert min(times) < 1  # 0.2 s on an idle core
+
+
+def test_headers_parse_and_mr_tells_its_times(archive):
     headers = [pydicom.dcmread(path, force=True) for path in archive[0].rglob("*") if path.is_file()]
     images = [header for header in headers if header.get("Modality") in ("CT", "MR") and "SliceThickness" in header]
+    with open(archive[1] / "truth.csv") as file:
+        lies = {row["series_uid"]: row["lies"] for row in csv.DictReader(file)}
     assert {header.PatientID[:8] for header in images} == {"PHANTOM-"}
     for header in images:
         assert header.file_meta.MediaStorageSOPInstanceUID == header.SOPInstanceUID
         assert header.StudyInstanceUID.startswith("2.25.") and header.SOPInstanceUID.is_valid
-        if header.Modality == "MR":
+        if header.Modality == "MR" and "times_empty" not in lies[header.SeriesInstanceUID]:
             assert header.RepetitionTime > 0 and header.EchoTime > 0 and header.ScanningSequence
 
 
-def test_dialects_in_the_plan(plans):
-    texts = {vendor: [plan.text for plan in plans if plan.vendor == vendor] for vendor in ("SIEMENS", "GE", "PHILIPS")}
+def test_six_vendors_six_languages(many):
+    texts = {vendor: [plan.text for plan in many if plan.vendor == vendor] for vendor in VENDORS}
+    assert len(texts) == 6 and min(map(len, texts.values())) > 60
     assert any(text.get("SequenceName", "").startswith("*tir2d1") for text in texts["SIEMENS"])
     assert any(text.get("PulseSequenceName") == "FSE-XL" for text in texts["GE"])
-    assert any(text["SeriesDescription"].startswith("T2W_TSE") for text in texts["PHILIPS"])
-    assert 0.1 < sum("BodyPartExamined" not in plan.text for plan in plans) / len(plans) < 0.4
-    agents = Counter(
-        plan.text.get("ContrastBolusAgent") for plan in plans if not plan.contrast and plan.code is Code.OK
-    )
-    assert set(agents) == {"NONE", None}
+    assert any(text.get("SeriesDescription", "").startswith("T2W_TSE") for text in texts["PHILIPS"])
+    assert any(text.get("ScanningSequence") == "IR\\SE" for text in texts["TOSHIBA"])
+    studies = " ".join(plan.text["StudyDescription"].lower() for plan in many)
+    assert all(word in studies for word in ("brain", "schädel", "crâne", "hersenen", "cráneo", "encefalo"))
+    assert len({plan.text.get("SeriesDescription") for plan in many}) > 600
+    agents = Counter(plan.text.get("ContrastBolusAgent") for plan in many if not plan.contrast)
+    assert {"NONE", "NO", "N/A", "", None, "ORAL"} <= set(agents)
+
+
+def test_lies_are_told_as_often_as_stated(many):
+    """Body part missing in 11.7 % of CT and 33.1 % of MR, wrong in 15 % of the rest; no description in 1.4 %, one
+    of another sequence in 10 % of MR. 2,000 series: three standard errors are 3 % or less."""
+    for modality, missing in (("CT", 0.117), ("MR", 0.331)):
+        series = [plan for plan in many if plan.modality == modality]
+        named = [plan for plan in series if "BodyPartExamined" in plan.text]
+        assert 1 - len(named) / len(series) == pytest.approx(missing, abs=0.04)
+        wrong = [plan for plan in named if plan.text["BodyPartExamined"] not in WORDS["body_parts"][plan.region]]
+        assert len(wrong) / len(named) == pytest.approx(0.15, abs=0.04)
+        assert {plan.series_uid for plan in wrong} == told("body_part_wrong", series)
+        assert told("body_part_missing", series) == {p.series_uid for p in series} - {p.series_uid for p in named}
+    silent = {plan.series_uid for plan in many if "SeriesDescription" not in plan.text}
+    assert silent == told("description_missing", many) and 0.005 < len(silent) / len(many) < 0.025
+    series = [plan for plan in many if plan.modality == "MR"]
+    assert len(told("description_wrong", series)) / len(series) == pytest.approx(0.10, abs=0.025)
+    assert not told("description_wrong", [plan for plan in many if plan.modality == "CT"])
+    plain, enhanced = ([plan for plan in many if plan.contrast is given] for given in (False, True))
+    assert len(told("agent_missing", enhanced)) / len(enhanced) == pytest.approx(0.15, abs=0.05)
+    assert all(plan.modality == "CT" for plan in plain if "agent_oral" in plan.lies)
+
+
+def told(lie: str, plans: list) -> set[str]:
+    return {plan.series_uid for plan in plans if lie in plan.lies}
+
+
+def test_a_wrong_description_leaves_the_times_right(many):
+    """The equation of the image follows what the tags say, so a reader can see the conflict."""
+    for plan in [plan for plan in many if "description_wrong" in plan.lies]:
+        row, timing = STUDIES["kinds"][plan.kind], plan.timing
+        assert row["tr"][0] <= timing.tr_ms <= row["tr"][1] and row["te"][0] <= timing.te_ms <= row["te"][1]
+        assert "sequence" in plan.undecidable and "times_empty" not in plan.lies
+        header = label_header(plan)
+        assert header["RepetitionTime"] == timing.tr_ms and header["EchoTime"] == timing.te_ms
+
+
+def test_truth_does_not_depend_on_the_lies(monkeypatch):
+    """Without any lie the same patients, grids, times and classes are planned."""
+    lying = plan_archive(40, 7)
+    monkeypatch.setitem(WORDS, "rates", {name: [0, 0] for name in WORDS["rates"]})
+    honest = plan_archive(40, 7)
+    assert any(plan.lies for plan in lying) and not any(plan.lies for plan in honest)
+    for one, other in zip(lying, honest, strict=True):
+        assert (one.family, one.technique, one.view, one.contrast) == (
+            other.family, other.technique, other.view, other.contrast
+        )  # fmt: skip
+        assert one.coverage == other.coverage and np.array_equal(one.grid.affine, other.grid.affine)
+        assert one.timing == other.timing and one.kernel == other.kernel
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_headers_without_files_equal_those_of_the_files(modality, many, tmp_path):
+    chosen = [plan for plan in many if plan.modality == modality and plan.code is Code.OK]
+    chosen = [next(plan for plan in chosen if plan.vendor == vendor) for vendor in VENDORS]
+    chosen += [plan for plan in many if "times_empty" in plan.lies and plan.modality == modality][:1]
+    chosen += [plan for plan in many if plan.modality == modality and not str(plan.text).isascii()][:2]
+    for number, plan in enumerate(chosen):
+        files = [str(path) for path in write_one(plan, tmp_path / str(number))]
+        found, expected = read_volume(files).header, label_header(plan)
+        assert set(found) == set(expected)
+        for name in ("slice_spacing_mm", "extent_mm"):
+            assert found.pop(name) == pytest.approx(expected.pop(name), rel=1e-9)
+        assert found == expected
+    scout = next(plan for plan in plan_archive(30, 0) if plan.code is Code.LOCALIZER and plan.modality == modality)
+    (file,) = write_one(scout, tmp_path / "scout")
+    assert read_header(str(file)).header == label_header(scout)
+
+
+def test_ten_thousand_headers_take_less_than_a_minute():
+    start = time.perf_counter()
+    assert sum("Modality" in header for header, _ in label_headers(1000, 3)) == 1000
+    assert time.perf_counter() - start < 6  # 2 s on an idle core
 
 
 def test_truth_lies_beside_and_matches(archive):

@@ -123,7 +123,7 @@ def test_tables_and_index_agree(built):
     for row in labels:
         splits.setdefault(row["patient_key"], set()).add(row["split"])
     assert {len(found) for found in splits.values()} == {1}
-    assert "phantom: 10 series, CC0" in (Path(built.out) / "ATTRIBUTION").read_text()
+    assert "phantom: 11 series, CC0" in (Path(built.out) / "ATTRIBUTION").read_text()
 
 
 def test_samples_hold_what_the_reader_reads(built, built_htj2k):
@@ -217,7 +217,7 @@ def test_a_finished_set_is_left_alone(built):
     before = {path: path.stat().st_mtime_ns for path in Path(built.out).glob("*.*")}
     lines: list[str] = []
     totals = build(built, lines.append)
-    assert lines == [f"{built.out} is finished; nothing to do"] and totals.sharded == 12
+    assert lines == [f"{built.out} is finished; nothing to do"] and totals.sharded == 13
     assert before == {path: path.stat().st_mtime_ns for path in Path(built.out).glob("*.*")}
 
 
@@ -257,7 +257,7 @@ def test_the_program_ends_with_the_code_that_says_so(built, tmp_path, capsys):
     sources = [vars(source) for source in built.sources]
     config.write_text(json.dumps({"sources": sources, "shard_bytes": built.shard_bytes, "privacy": {"key": "public"}}))
     assert shard.main([str(config), f"out={built.out}", "codec=npy"]) == FINISHED_WITH_FAILURES
-    assert "12 series sharded" in capsys.readouterr().out
+    assert "13 series sharded" in capsys.readouterr().out
 
 
 def test_a_whole_set_is_verified(built, built_htj2k, capsys):

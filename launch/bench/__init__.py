@@ -1,6 +1,7 @@
 """One harness for all comparisons: `radnet bench NAME` runs NAME.measure and writes its records.
 
-A file of this folder is a comparison: `measure(repeats) -> list[Record]`, one entry in BENCHES.
+A file of this folder is a comparison: `measure(repeats) -> list[Record]`, one entry in BENCHES. Where it also has
+`picture(records, path)`, a PNG is drawn beside the records.
 """
 
 import argparse
@@ -19,20 +20,12 @@ from radnet.errors import OK, UsageError
 
 BENCHES = {
     "dicom": "headers and volumes a second, beside pydicom, dcm2niix and SimpleITK",
+    "labels": "labels of 10,000 phantom headers against exact truth, real MR series beside dcm-classifier",
     "line": "time and peak memory of each station of `radnet demo`",
 }
 PACKAGES = (
-    "radnet",
-    "torch",
-    "numpy",
-    "ray",
-    "deepspeed",
-    "nvidia-dali-cuda130",
-    "pydicom",
-    "webdataset",
-    "monai",
-    "dcm2niix",
-    "simpleitk",
+    *("radnet", "torch", "numpy", "ray", "deepspeed", "nvidia-dali-cuda130", "pydicom", "webdataset", "monai"),
+    *("dcm-classifier", "itk", "onnxruntime", "dcm2niix", "simpleitk"),
 )
 
 
@@ -125,13 +118,17 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"--repeats is {arguments.repeats}, expected 1 or more")
     if arguments.out and not Path(arguments.out).resolve().parent.is_dir():
         raise UsageError(f"the folder of --out {arguments.out!r} does not exist")
-    measured = importlib.import_module(f"radnet.launch.bench.{arguments.name}").measure(arguments.repeats)
+    bench = importlib.import_module(f"radnet.launch.bench.{arguments.name}")
+    measured = bench.measure(arguments.repeats)
     context = {"machine": machine(), "versions": versions(), "command": "radnet bench " + " ".join(argv)}
     for one in measured:
         print(_line(one))
     if arguments.out:
         Path(arguments.out).write_text(json.dumps([asdict(one) | context for one in measured], indent=1) + "\n")
         print(f"{len(measured)} records in {arguments.out}")
+        if hasattr(bench, "picture"):
+            bench.picture(measured, Path(arguments.out).with_suffix(".png"))
+            print(f"picture in {Path(arguments.out).with_suffix('.png')}")
     return OK
 
 

@@ -16,13 +16,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from radnet.errors import UsageError
 from radnet.shards.ledger import STATUS, Code
 from radnet.shards.phantom.anatomy import Grid, Organ, sample_patient
+from radnet.shards.phantom.headers import STUDIES, VENDORS
 from radnet.shards.phantom.physics import ct_voxels, mr_voxels
 from radnet.shards.phantom.plan import FILES_ALONE, SeriesPlan, plan_archive
-
-_INTERCEPTS = {"SIEMENS": -1024, "GE": 0, "PHILIPS": -1024}  # HU of the stored value 0; GE stores signed HU
-_MR_TYPE_TAILS = {"SIEMENS": "M\\NORM\\DIS2D", "GE": "OTHER", "PHILIPS": "M_{0}\\M\\{0}"}
-_PHOTOMETRIC = {2: "MONOCHROME2", 3: "RGB"}  # by the number of axes
-_FILE_NAMES = {"SIEMENS": "IM{:04d}.dcm", "GE": "i{:07d}", "PHILIPS": "{:08d}.dcm"}
+from radnet.shards.phantom.tags import position, series_tags
 
 
 @dataclass(frozen=True)
@@ -73,13 +70,11 @@ def _truth_row(plan: SeriesPlan) -> dict[str, str | float]:
     row = {"series_uid": plan.series_uid, "patient_id": plan.patient_id, "status": STATUS[plan.code], "code": plan.code}
     if plan.code in FILES_ALONE:
         return row | {"series_uid": "" if plan.code is Code.NOT_DICOM else plan.series_uid}
-    row |= {name: getattr(plan, name) for name in ("family", "technique", "sequence", "view", "obliquity_deg")}
-    return row | {
-        "contrast": "yes" if plan.contrast else "no",
-        "coverage": ";".join(plan.coverage),
-        "spacing_mm": f"{plan.grid.spacing_mm[0]:.4f}",
-        "num_slices": plan.grid.shape[0] - (plan.code is Code.MISSING_SLICE),
-    }
+    names = ("family", "technique", "sequence", "view", "obliquity_deg")
+    row |= {name: getattr(plan, name) for name in names} | {"contrast": "yes" if plan.contrast else "no"}
+    row |= {name: ";".join(getattr(plan, name)) for name in ("coverage", "lies", "undecidable")}
+    num_slices = plan.grid.shape[0] - (plan.code is Code.MISSING_SLICE)
+    return row | {"spacing_mm": f"{plan.grid.spacing_mm[0]:.4f}", "num_slices": num_slices}
 
 
 def write_series(plan: SeriesPlan, folder: Path, masks: Path | None = None) -> None:
@@ -94,13 +89,13 @@ def write_series(plan: SeriesPlan, folder: Path, masks: Path | None = None) -> N
             continue
         number = depth - index if int(plan.series_uid[-1]) % 2 else index + 1  # half of the series count backwards
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{plan.series_uid}.{number}"
-        position = plan.grid.affine[:3] @ (index, 0, 0, 1)
-        dataset.ImagePositionPatient = [round(float(value), 5) + 0.0 for value in position]
-        dataset.SliceLocation = round(float(position @ plan.grid.direction[:, 0]), 4)
+        dataset.ImagePositionPatient = place_mm = position(plan, index)
+        dataset.SliceLocation = round(float(np.dot(place_mm, plan.grid.direction[:, 0])), 4)
         dataset.InstanceNumber = number
         if pixels is not None:
-            dataset.set_pixel_data(pixels, _PHOTOMETRIC[pixels.ndim], 8 * pixels.itemsize, generate_instance_uid=False)
-        path = folder / _FILE_NAMES[plan.vendor].format(number)
+            photometric = "RGB" if pixels.ndim == 3 else "MONOCHROME2"
+            dataset.set_pixel_data(pixels, photometric, 8 * pixels.itemsize, generate_instance_uid=False)
+        path = folder / VENDORS[plan.vendor]["file"].format(number)
         dataset.save_as(path, enforce_file_format=True)
         if index == depth // 2 and plan.code is Code.TRUNCATED:
             path.write_bytes(path.read_bytes()[: -pixels.nbytes // 2])
@@ -118,57 +113,28 @@ def _draw(plan: SeriesPlan, masks: Path | None) -> np.ndarray | list[np.ndarray 
         data = gzip.compress(_nifti(organs, plan.grid).to_bytes(), 1, mtime=0)  # no time of day in the bytes
         (masks / f"{plan.series_uid}.nii.gz").write_bytes(data)
     if plan.timing is None:
-        voxels = ct_voxels(organs, plan.phase, rng) - np.int16(_INTERCEPTS[plan.vendor])
+        voxels = ct_voxels(organs, plan.phase, plan.kernel, rng) - np.int16(VENDORS[plan.vendor]["intercept"])
     else:
-        voxels = mr_voxels(organs, plan.timing, plan.technique, plan.contrast, rng)
-    return voxels if plan.vendor == "GE" else voxels.astype(np.uint16)
+        signal = plan.technique if plan.code is Code.LOCALIZER else STUDIES["kinds"][plan.kind]["signal"]
+        voxels = mr_voxels(organs, plan.timing, signal, plan.contrast, rng)
+    return voxels if VENDORS[plan.vendor]["signed"] else voxels.astype(np.uint16)
 
 
 def _series_dataset(plan: SeriesPlan) -> Dataset:
-    """What all slices of the series share, with file meta; image modules only where the plan has images."""
+    """What all slices of the series share, with file meta."""
     dataset = Dataset()
-    dataset.PatientID = dataset.PatientName = plan.patient_id
-    dataset.PatientSex, dataset.PatientBirthDate, dataset.StudyDate = plan.sex, "", "20200101"
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = plan.study_uid, plan.series_uid
-    dataset.FrameOfReferenceUID = plan.study_uid + ".1"
-    dataset.Modality, dataset.SeriesNumber, dataset.PatientPosition = plan.modality, plan.seeds[2] + 1, "HFS"
-    for keyword, value in plan.text.items():
-        setattr(dataset, keyword, value.split("\\") if "\\" in value else value)
+    for keyword, value in series_tags(plan).items():
+        setattr(dataset, keyword, value)
     if plan.code is Code.NOT_AN_IMAGE:
         dataset.SOPClassUID, dataset.Modality, dataset.CompletionFlag = uid.BasicTextSRStorage, "SR", "COMPLETE"
         dataset.ValueType, dataset.ContinuityOfContent, dataset.VerificationFlag = "CONTAINER", "SEPARATE", "UNVERIFIED"
     elif plan.code is Code.SECONDARY_CAPTURE:
         dataset.SOPClassUID, dataset.ImageType = uid.SecondaryCaptureImageStorage, ["DERIVED", "SECONDARY"]
-    else:
-        _fill_image(dataset, plan)
     is_implicit = plan.vendor != "SIEMENS" and int(plan.series_uid[-2:]) % 4 == 0  # one series in four
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if is_implicit else uid.ExplicitVRLittleEndian
     return dataset
-
-
-def _fill_image(dataset: Dataset, plan: SeriesPlan) -> None:
-    spacing_mm, direction, timing = plan.grid.spacing_mm, plan.grid.direction, plan.timing
-    dataset.PixelSpacing = [round(spacing_mm[1], 6), round(spacing_mm[2], 6)]
-    dataset.ImageOrientationPatient = [round(float(v), 9) + 0.0 for v in (*direction[:, 2], *direction[:, 1])]
-    kind = ["DERIVED", "SECONDARY", "REFORMATTED"] if plan.code is Code.DERIVED else ["ORIGINAL", "PRIMARY"]
-    if timing is None:
-        dataset.SOPClassUID, dataset.SliceThickness = uid.CTImageStorage, round(spacing_mm[0], 3)
-        dataset.ImageType = kind + ["LOCALIZER" if plan.code is Code.LOCALIZER else "AXIAL"]
-        dataset.KVP, dataset.XRayTubeCurrent, dataset.GantryDetectorTilt = 120, 220, 0
-        if plan.code is not Code.NO_RESCALE:
-            dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = _INTERCEPTS[plan.vendor], 1, "HU"
-        return
-    dataset.SOPClassUID, dataset.SliceThickness = uid.MRImageStorage, round(spacing_mm[0] * 0.8, 3)
-    family = "IR" if timing.ti_ms else "FFE" if plan.technique == "GRE" else "SE"
-    dataset.ImageType = kind + _MR_TYPE_TAILS[plan.vendor].format(family).split("\\")
-    dataset.MRAcquisitionType, dataset.SequenceVariant, dataset.NumberOfAverages = "2D", "SK", 1
-    dataset.RepetitionTime, dataset.EchoTime, dataset.FlipAngle = timing.tr_ms, timing.te_ms, timing.flip_deg
-    dataset.MagneticFieldStrength, dataset.SpacingBetweenSlices = timing.field_t, spacing_mm[0]
-    for keyword, value in (("InversionTime", timing.ti_ms), ("DiffusionBValue", timing.b_value)):
-        if value:
-            setattr(dataset, keyword, value)
 
 
 def _nifti(voxels: np.ndarray, grid: Grid) -> nibabel.Nifti1Image:
@@ -183,8 +149,7 @@ def write_cases(folder: str | Path, *, num_cases: int, seed: int) -> None:
     volume-N.nii holds int16 HU, segmentation-N.nii uint8: 0 background, 1 liver, 2 lesion. Axes run to
     R, A, S, in every third case to L, P, I: the orientation is mixed, as in LiTS.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder := Path(folder)).mkdir(parents=True, exist_ok=True)
     for case in range(num_cases):
         rng = np.random.default_rng([seed, case, 1 << 23])
         patient = sample_patient(rng, "FM"[case % 2])
@@ -195,7 +160,7 @@ def write_cases(folder: str | Path, *, num_cases: int, seed: int) -> None:
         origin = np.array([-215 + spacing_mm[2] / 2, -225 + spacing_mm[1] / 2, low + spacing_mm[0] / 2])
         grid = Grid(origin, np.eye(3)[:, ::-1], spacing_mm, (num_slices, side, side))
         organs = patient.rasterise(grid)
-        labels = (organs == Organ.LIVER) + np.uint8(2) * (organs == Organ.LIVER_LESION)
+        labels = np.isin(organs, (Organ.LIVER, Organ.LIVER_VESSEL)) + np.uint8(2) * (organs == Organ.LIVER_LESION)
         turn = np.column_stack([range(3), (-1, -1, 1) if case % 3 else (1, 1, -1)])
-        for name, voxels in (("volume", ct_voxels(organs, "venous", rng)), ("segmentation", labels)):
+        for name, voxels in (("volume", ct_voxels(organs, "venous", "soft", rng)), ("segmentation", labels)):
             nibabel.save(_nifti(voxels, grid).as_reoriented(turn), folder / f"{name}-{case}.nii")

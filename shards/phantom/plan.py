@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import cycle
+from itertools import count, cycle, islice
 from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
@@ -10,50 +10,12 @@ import numpy as np
 from radnet.errors import UsageError
 from radnet.shards.ledger import Code
 from radnet.shards.phantom.anatomy import Grid, Patient, rotation, sample_patient
-from radnet.shards.phantom.headers import VENDORS, describe, describe_scout
+from radnet.shards.phantom.headers import STUDIES, VENDORS, describe, draw_site, pick
 from radnet.shards.phantom.physics import Timing
 
-# modality, regions (one is drawn), series: sequence, "+" with contrast, ":view" where it is not drawn, "!code" spoiled;
-# those behind the semicolon in every other round. Twenty patients: 18 CT volumes, 8 of each MR class, 3 other volumes.
-_STUDIES = (
-    ("CT", ("head", "head", "neck", "sinus", "larynx"), "CT CT+; !no_rescale"),
-    ("CT", ("head_neck", "chest"), "CT+ CT+:coronal; !truncated"),
-    ("CT", ("abdomen_pelvis", "chest_abdomen"), "CT CT+ CT+:coronal; !derived"),
-    ("MR", ("pelvis", "cspine", "lspine"), "T1-FLAIR:sagittal T2-SE:sagittal; STIR !not_dicom"),
-    ("MR", ("head",), "T1-FLAIR T2-FLAIR; DWI !secondary_capture"),
-    ("MR", ("head",), "T1-FLAIR+ T2-FLAIR T2-SE; !not_an_image"),
-    ("MR", ("head",), "T1-FLAIR T2-FLAIR+ T1-SE; GRE !missing_slice"),
-    ("MR", ("head_neck", "neck"), "T2-SE T2-FLAIR T1-SE+"),
-    ("MR", ("breast", "abdomen"), "T2-SE T1-SE T1-SE+; !too_few_slices"),
-    ("CT", ("abdomen_pelvis", "pelvis"), "CT CT+:sagittal"),
-)
 FILES_ALONE = (Code.SECONDARY_CAPTURE, Code.NOT_AN_IMAGE, Code.NOT_DICOM)  # no volume stands behind these
-# region: what the scan takes in from top to bottom
-_RANGES = {
-    "head": ("brain",), "sinus": ("upper_head_neck",), "larynx": ("lower_head_neck",), "cspine": ("carotids",),
-    "head_neck": ("brain", "lower_head_neck"), "neck": ("upper_head_neck", "lower_head_neck"), "chest": ("lung",),
-    "breast": ("breast",), "chest_abdomen": ("lung", "liver", "kidney"), "abdomen": ("liver", "kidney"),
-    "abdomen_pelvis": ("liver", "kidney", "intestine", "pelvis"), "pelvis": ("pelvis",), "lspine": ("kidney", "pelvis"),
-}  # fmt: skip
-_HEAD_COILS = ("head", "sinus", "larynx", "cspine", "head_neck", "neck")  # as wide as the head; the others as the trunk
-# columns: unit vectors (LPS) of D, H, W; D = row direction × column direction
-_DIRECTIONS = {
-    "axial": np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]], float),
-    "coronal": np.array([[0, 0, 1], [1, 0, 0], [0, -1, 0]], float),
-    "sagittal": np.array([[-1, 0, 0], [0, 0, 1], [0, -1, 0]], float),
-}
-_PAPER = ("CT", "T1-SE", "T2-SE", "T1-FLAIR", "T2-FLAIR")
-# kind: family, technique, ranges of TR, TE, TI (ms)
-_SEQUENCES = {
-    "CT": ("CT", ""),
-    "T1-SE": ("T1", "SE", (420, 720), (8, 14), (0, 0)),
-    "T2-SE": ("T2", "SE", (2800, 6000), (85, 120), (0, 0)),
-    "T1-FLAIR": ("T1-FLAIR", "SE", (2000, 2800), (8, 22), (760, 960)),
-    "T2-FLAIR": ("T2-FLAIR", "SE", (7600, 9000), (95, 140), (2250, 2430)),  # nulls CSF
-    "DWI": ("DWI", "EPI", (5000, 8000), (75, 100), (0, 0)),
-    "GRE": ("T1", "GRE", (150, 250), (2.2, 4.6), (0, 0)),
-    "STIR": ("STIR", "SE", (3500, 6000), (40, 70), (150, 220)),  # nulls fat
-}
+# Columns: unit vectors (LPS) of D, H, W; D = row direction × column direction.
+_DIRECTIONS = {name: np.array(rows, float) for name, rows in STUDIES["directions"].items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +23,8 @@ class SeriesPlan:
     """One series and its truth. Where `code` is not OK, the series is spoiled in just that way.
 
     seeds: archive seed, patient, series: what every generator of this series starts from.
-    sequence: the paper's class, or "". coverage: regions entirely inside the grid. text: header text by keyword.
+    region, kind: of studies.yaml. sequence: the paper's class, or "". coverage: regions entirely inside the grid.
+    text: header text by keyword, with `lies` in it. undecidable: labels it does not settle, whoever reads it.
     """
 
     seeds: tuple[int, int, int]
@@ -72,6 +35,8 @@ class SeriesPlan:
     patient: Patient
     vendor: str
     modality: str
+    region: str
+    kind: str
     sequence: str
     family: str
     technique: str
@@ -79,55 +44,71 @@ class SeriesPlan:
     obliquity_deg: float
     contrast: bool
     phase: str
+    kernel: str
     coverage: tuple[str, ...]
     grid: Grid
     timing: Timing | None
-    text: dict[str, str] = field(repr=False)
+    text: dict[str, str] = field(repr=False, default_factory=dict)
+    lies: tuple[str, ...] = ()
+    undecidable: tuple[str, ...] = ()
     code: Code = Code.OK
 
 
 def plan_archive(num_patients: int, seed: int) -> list[SeriesPlan]:
-    """Every series of an archive of `num_patients` patients, grouped by patient; 3.65 a patient, 2.65 of them volumes.
+    """Every series of an archive of `num_patients` patients, grouped by patient; 3.75 a patient, 2.75 of them volumes.
 
     The first patients of a larger archive are those of a smaller one. UsageError: num_patients < 1, seed < 0.
     """
     if num_patients < 1 or seed < 0:
         raise UsageError(f"num_patients is {num_patients} and seed {seed}, expected at least 1 and at least 0")
+    return [plan for plans in islice(plan_patients(seed), num_patients) for plan in plans]
+
+
+def plan_patients(seed: int) -> Iterator[list[SeriesPlan]]:
+    """The series of one patient after another, without end."""
     rng = np.random.default_rng([seed, 1 << 20])
-    studies = cycle(rng.permutation(len(_STUDIES)).tolist())  # shuffled once: shares hold over any run of patients
+    # Shuffled once: shares hold over any run of patients.
+    studies = cycle(rng.permutation(len(STUDIES["studies"])).tolist())
     views = cycle(rng.permutation(["axial"] * 5 + ["coronal"] * 3 + ["sagittal"] * 3).tolist())
-    return [plan for patient in range(num_patients) for plan in _plan_patient(seed, patient, next(studies), views)]
+    return (_plan_patient(seed, patient, next(studies), views) for patient in count())
 
 
-def _plan_patient(seed: int, index: int, study: int, views: Iterator[str]) -> list[SeriesPlan]:
-    modality, regions, series = _STUDIES[study]
-    always, _, sometimes = series.partition(";")
-    tokens = always.split() + sometimes.split() * ((index // len(_STUDIES) + study) % 2)
+def _plan_patient(seed: int, index: int, number: int, views: Iterator[str]) -> list[SeriesPlan]:
+    study = STUDIES["studies"][number]
     rng = np.random.default_rng([seed, index, 1 << 22])
-    region, vendor = regions[rng.integers(len(regions))], VENDORS[rng.integers(3)]
+    turn = index // len(STUDIES["studies"]) + number
+    tokens = study["always"].split() + study.get("sometimes", "").split() * (turn % 2)
+    tokens = [pick(rng, STUDIES["others"]) if token == "*" else token for token in tokens]
+    # By the golden ratio each region is taken equally often over any run of turns.
+    modality, region = study["modality"], study["regions"][int(turn * 0.618034 % 1 * len(study["regions"]))]
+    speech = np.random.default_rng([seed, index, 1 << 24])  # its own, so that no lie changes what is so
+    site = draw_site(speech, modality, region, {"+" in token for token in tokens if token[0] != "!"})
     sex = "F" if region == "breast" else "FM"[rng.integers(2)]
     patient = sample_patient(np.random.default_rng([seed, index]), sex)
     study_uid, field_t = _uid(seed, index), (1.5, 3.0)[rng.integers(2)]
-    plans = []
-    for number, token in enumerate(tokens, 1):
+    plans: list[SeriesPlan] = []
+    for place, token in enumerate(tokens, 1):
         if token.startswith("!"):
-            plans.append(_spoil(plans[0], Code(token[1:]), number))
+            plans.append(_spoil(plans[0], Code(token[1:]), place))
             continue
         name, _, view = token.partition(":")
         kind, contrast = name.rstrip("+"), name.endswith("+")
         view = view or ("axial" if modality == "CT" else next(views))
         tilt_deg = rng.uniform(3, 12) if modality == "MR" and rng.random() < 0.25 else 0.0
         grid = _lay_grid(patient, region, view, tilt_deg, rng)
-        times = [round(float(rng.uniform(*span)), 1) for span in _SEQUENCES[kind][2:]]  # none for CT
-        flip_deg, b_value = 70.0 if kind == "GRE" else 90.0, 1000.0 if kind == "DWI" else 0.0
-        timing = Timing(*times, flip_deg, field_t, b_value) if times else None
         phase = ("arterial" if rng.random() < 0.3 else "venous") if contrast else "plain"
-        plans += [SeriesPlan(
-            (seed, index, number), f"PHANTOM-{seed:04d}-{index:05d}", study_uid, _uid(seed, index, number), sex,
-            patient, vendor, modality, kind if kind in _PAPER else "", *_SEQUENCES[kind][:2], view,
-            round(tilt_deg, 3), contrast, phase, patient.coverage(grid), grid, timing,
-            describe(vendor, modality, kind, region, view, contrast, rng),
-        )]  # fmt: skip
+        sharp = "lung" if region in ("chest", "chest_abdomen") else "bone"
+        kernel = "" if modality == "MR" else sharp if rng.random() < 0.3 else "soft"
+        row = STUDIES["kinds"][kind]
+        times = [round(float(rng.uniform(*row.get(name, (0, 0)))), 1) for name in ("tr", "te", "ti")]
+        train = int(rng.integers(*row.get("train", (0, 0)), endpoint=True))
+        plan = SeriesPlan(
+            (seed, index, place), f"PHANTOM-{seed:04d}-{index:05d}", study_uid, _uid(seed, index, place), sex, patient,
+            site.vendor, modality, region, kind, kind if kind in STUDIES["paper"] else "", row["family"],
+            row["technique"], view, round(tilt_deg, 3), contrast, phase, kernel, patient.coverage(grid), grid,
+            Timing(*times, row.get("flip", 90.0), field_t, row.get("b", 0), train) if modality == "MR" else None,
+        )  # fmt: skip
+        plans.append(replace(plan, **describe(plan, site, speech)))
     return [_scout(plans[0], region)] * (index % 5 < 3) + plans
 
 
@@ -136,15 +117,15 @@ def _lay_grid(patient: Patient, region: str, view: str, tilt_deg: float, rng: np
 
     One scan in sixteen is cropped, so that the header promises an organ which is not entirely inside.
     """
-    across = ("head",) if region in _HEAD_COILS else ("trunk", "breast")
+    across = ("head",) if region in STUDIES["head_coils"] else ("trunk", "breast")
     upright = _DIRECTIONS[view]
     around = rng.uniform(0, 2 * np.pi)  # the axis of the tilt lies in the slice
-    direction = rotation(upright[:, 1] * np.cos(around) + upright[:, 2] * np.sin(around), tilt_deg) @ upright
+    direction = rotation(tuple(upright[:, 1] * np.cos(around) + upright[:, 2] * np.sin(around)), tilt_deg) @ upright
     margins = rng.uniform(4, 16, 2) if rng.random() > 1 / 16 else rng.uniform(-30, -10, 2)
     box = np.zeros((3, 2))  # lowest and highest, mm, along D, H, W
     for axis, (x, _, z) in enumerate(upright.T):
         if z:  # head-foot: exact in the tilted frame
-            box[axis] = patient.extent(_RANGES[region], direction[:, axis]) + margins[:: int(z)] * (-1, 1)
+            box[axis] = patient.extent(STUDIES["ranges"][region], direction[:, axis]) + margins[:: int(z)] * (-1, 1)
         elif x and "spine" in region:
             box[axis] = -45, 45
         else:
@@ -174,14 +155,15 @@ def _spoil(plan: SeriesPlan, code: Code, number: int) -> SeriesPlan:
 
 def _scout(plan: SeriesPlan, region: str) -> SeriesPlan:
     """One coronal view of the scanned part, as scanners make before a scan."""
-    _, top = plan.patient.extent(_RANGES[region], np.array([0.0, 0.0, 1.0]))
-    seeds = (*plan.seeds[:2], 0)
+    _, top = plan.patient.extent(STUDIES["ranges"][region], np.array([0.0, 0.0, 1.0]))
+    seeds, name = (*plan.seeds[:2], 0), VENDORS[plan.vendor]["scouts"][plan.modality == "MR"]
+    text = {"SeriesDescription": name} | ({"ProtocolName": name, "ScanningSequence": "GR"} if plan.timing else {})
     return replace(
         plan, seeds=seeds, series_uid=_uid(*seeds), code=Code.LOCALIZER, view="coronal", obliquity_deg=0.0,
         grid=Grid(np.array([-190.0, 0.0, top + 40]), _DIRECTIONS["coronal"], (10.0, 3.0, 3.0), (1, 128, 128)),
-        family="LOCALIZER", technique="GRE" if plan.timing else "", sequence="", contrast=False, phase="plain",
-        timing=plan.timing and Timing(8.6, 4.0, flip_deg=20.0, field_t=plan.timing.field_t), coverage=(),
-        text=plan.text | describe_scout(plan.vendor, plan.modality),
+        family="LOCALIZER", technique="GRE" if plan.timing else "", sequence="", contrast=False, phase="plain", lies=(),
+        undecidable=(), timing=plan.timing and Timing(8.6, 4.0, flip_deg=20.0, field_t=plan.timing.field_t),
+        coverage=(), text=plan.text | text,
     )  # fmt: skip
 
 
