@@ -1,4 +1,4 @@
-"""What `radnet inventory` is told: which series of an archive, how many of each class, how split, what to budget for."""
+"""What `radnet inventory` is told: which series, how many of each class, how split, what to budget for."""
 
 import math
 from dataclasses import asdict, dataclass
