@@ -1,4 +1,4 @@
-"""Lists of series to fetch: s5cmd manifests of IDC and `.tcia` manifests, read and resolved; s5cmd manifests written."""
+"""Lists of series to fetch: s5cmd manifests of IDC and `.tcia` manifests, read and resolved; the former written too."""
 
 import re
 import shlex
@@ -96,7 +96,7 @@ def _s5cmd_series(line: str) -> tuple[str | None, str]:
         words = shlex.split(line, comments=True)
     except ValueError:
         words = line.replace('"', " ").replace("'", " ").split()
-    if not any(word in ("cp", "sync", "mv", "ls") for word in words) and not _SOURCE.match(words[0] if words else ""):
+    if not any(word in ("cp", "sync") for word in words) and not _SOURCE.match(words[0] if words else ""):
         return None, "not a cp line"
     found = [match for match in map(_SOURCE.fullmatch, words) if match]
     if not found:
