@@ -26,9 +26,11 @@ _SHOWN = 12
 
 
 def _parser() -> argparse.ArgumentParser:
-    from radnet.shards.inventory.options import InventoryConfig
+    from radnet.shards.inventory.options import InventoryConfig, ListedConfig
 
-    rows = [f"  {key} = {default!r}\n      {text}" for key, default, text in describe(InventoryConfig)]
+    known = [key for key, _, _ in describe(InventoryConfig)]
+    more = [one for one in describe(ListedConfig) if one[0] not in known]
+    rows = [f"  {key} = {default!r}\n      {text}" for key, default, text in [*describe(InventoryConfig), *more]]
     parser = argparse.ArgumentParser(
         prog="radnet inventory",
         description=__doc__,
@@ -74,6 +76,8 @@ def _say(line: str) -> None:
 
 def report(corpus: "Corpus", config: "InventoryConfig", problems: list[str]) -> list[str]:
     """The printed lines: notes, what is left out and why, counts, draw, splits, leakage, budget."""
+    from radnet.shards.inventory.corpus import by_split
+
     selected = corpus.selected
     lines = [*corpus.notes, *problems, "", f"selected: {len(selected):,} of {corpus.num_all:,} series"]
     lines += _table(
@@ -83,15 +87,18 @@ def report(corpus: "Corpus", config: "InventoryConfig", problems: list[str]) -> 
         counts = corpus.counts(column)
         shown = ", ".join(f"{name or 'unknown'} {number:,}" for name, number in counts.items())
         lines.append(f"{column}: {shown}")
-    from radnet.shards.inventory.corpus import by_split
-
     collections = by_split(corpus, "collection_id")
     rows = [(f"{sum(n.values()):,}", f"{name} ({_splits_text(n)})") for name, n in collections.items()]
     more = [(f"{len(rows) - _SHOWN}", "more collections; summary.json lists all")] if len(rows) > _SHOWN else []
     lines += _table(f"collections, {len(rows)}", rows[:_SHOWN] + more)
     if corpus.draws:
-        lines += ["", f"draw of {config.draw.series:,}: {sum(one.num_draws for one in corpus.draws):,} draws"]
+        num_draws = sum(one.num_draws for one in corpus.draws)
+        lines += ["", f"draw of {config.draw.series:,}: {num_draws:,} draws of {len(selected):,} series"]
         lines += [f"  {one}" for one in corpus.draws]
+        if config.disjoint == "collection":
+            by_class = by_split(corpus, "sequence")
+            whole = ", ".join(f"{name} {numbers['test']:,}" for name, numbers in by_class.items() if numbers["test"])
+            lines.append(f"  and test, whole: {whole or 'none'}")
     lines += ["", _leakage_text(corpus, config)]
     width = max(len(figure.name) for figure in corpus.budget)
     lines += ["", "budget"]

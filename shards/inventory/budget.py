@@ -22,12 +22,13 @@ BACKWARD = 3.0  # a training step costs about three forward passes
 
 @dataclass(frozen=True)
 class Series:
-    """The drawn series of a corpus, one entry each. num_bytes: stored. draws: how often in an epoch; only those of
-    train count. matrix and slices: taken from num_slices and bytes."""
+    """The drawn series of a corpus, one entry each. num_bytes: to download, None where they lie here. voxel_bytes: of
+    its voxels as int16. draws: how often in an epoch; only those of train count."""
 
     modality: np.ndarray
-    syntax: np.ndarray
-    num_bytes: np.ndarray
+    num_bytes: np.ndarray | None
+    voxel_bytes: np.ndarray
+    num_files: np.ndarray
     num_slices: np.ndarray
     split: np.ndarray
     draws: np.ndarray
@@ -49,44 +50,62 @@ class Figure:
 
 
 def _short(value: float) -> str:
+    if 0 < value < 0.001:
+        return "under 0.001"
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
 
 
 def budget(series: Series, config: BudgetConfig) -> list[Figure]:
     """Download, shards, CPU and GPU hours of a corpus; see each Figure's assumption."""
-    raw = _raw_bytes(series)
-    kept = raw * _kept_fraction(series, raw, config.finest_mm)
+    kept = series.voxel_bytes * _kept_fraction(series, config.finest_mm)
     low, high = _encoded(series.modality, kept, config.codec)
-    download_gb = float(series.num_bytes.sum()) / 1e9
-    hours = download_gb * 1e3 / config.download_mb_per_s / 3600
-    cpu = float(series.num_slices.sum()) * SECONDS_PER_FILE
-    cpu_hours = (cpu + float(kept.sum()) / 1e6 * SECONDS_PER_MB[config.codec]) / 3600
+    seconds = float(series.num_files.sum()) * SECONDS_PER_FILE
+    cpu_hours = (seconds + float(kept.sum()) / 1e6 * SECONDS_PER_MB[config.codec]) / 3600
     rate = f"{SECONDS_PER_FILE * 1e3:g} ms a file and {SECONDS_PER_MB[config.codec] * 1e3:g} ms a megabyte"
     return [
-        Figure("download", download_gb, download_gb, "GB", "series_size_MB of the index, each series once"),
-        Figure("download time", hours, hours, "h", f"assumed {config.download_mb_per_s:g} MB/s"),
-        Figure("voxels", *(2 * [float(kept.sum()) / 1e9]), "GB", _voxel_text(config)),
+        *_download(series, config),
+        _one("voxels", float(kept.sum()) / 1e9, "GB", _voxel_text(series, config)),
         Figure("shards", low / 1e9, high / 1e9, "GB", _codec_text(config.codec)),
-        Figure("shard count", *(2 * [_num_shards(kept, series.split, config)]), "", _shard_text(config)),
-        Figure("sharding", cpu_hours, cpu_hours, "core h", f"{rate}, measured on one core of a 2-core AMD EPYC"),
-        Figure("sharding time", *(2 * [cpu_hours / config.cores]), "h", f"{config.cores} cores, perfectly shared"),
+        _one("shard count", _num_shards(kept, series.split, config), "", _shard_text(config)),
+        _one("sharding", cpu_hours, "core h", f"{rate}, measured on one core of a 2-core AMD EPYC"),
+        _one("sharding time", cpu_hours / config.cores, "h", f"{config.cores} cores, perfectly shared"),
         *_gpu(kept, series, config),
     ]
 
 
-def _raw_bytes(series: Series) -> np.ndarray:
-    """Uncompressed bytes of the pixels, as int16."""
-    factors = [max((f for tail, f in _STORED.items() if str(s).endswith(tail)), default=1.0) for s in series.syntax]
-    return series.num_bytes * np.array(factors)
+def _one(name: str, value: float, unit: str, assumption: str) -> Figure:
+    return Figure(name, value, value, unit, assumption)
 
 
-def _kept_fraction(series: Series, raw: np.ndarray, finest_mm: Sequence[float] | None) -> np.ndarray:
+def _download(series: Series, config: BudgetConfig) -> list[Figure]:
+    if series.num_bytes is None:
+        return []
+    num_gb = float(series.num_bytes.sum()) / 1e9
+    hours = num_gb * 1e3 / config.download_mb_per_s / 3600
+    return [
+        _one("download", num_gb, "GB", "series_size_MB of the index, each series once"),
+        _one("download time", hours, "h", f"assumed {config.download_mb_per_s:g} MB/s"),
+    ]
+
+
+def uncompressed(num_bytes: np.ndarray, syntaxes: Sequence[str]) -> np.ndarray:
+    """float64 [series]: voxels, from stored bytes and transfer syntaxes (the first that packs counts)."""
+    factor_of = {text: _factor(text) for text in set(syntaxes)}
+    return num_bytes * np.array([factor_of[text] for text in syntaxes], float)
+
+
+def _factor(syntaxes: str) -> float:
+    tails = [tail for tail in _STORED for one in syntaxes.split(",") if one.endswith(tail)]
+    return _STORED[tails[0]] if tails else 1.0
+
+
+def _kept_fraction(series: Series, finest_mm: Sequence[float] | None) -> np.ndarray:
     """Which part of the voxels is left after finer axes were averaged to `finest_mm`."""
     if finest_mm is None:
-        return np.ones(len(raw))
+        return np.ones(len(series.draws))
     extent = np.array([_EXTENT_MM.get(name, _EXTENT_MM[""]) for name in series.modality]).reshape(-1, 2)
     num_slices = np.maximum(series.num_slices, 1)
-    side = np.maximum(np.sqrt(raw / 2 / num_slices), 1)
+    side = np.maximum(np.sqrt(series.voxel_bytes / 2 / num_slices), 1)
     spacing = np.stack([extent[:, 0] / num_slices, extent[:, 1] / side, extent[:, 1] / side], axis=1)
     finest = np.asarray(finest_mm, float)
     return np.prod(np.minimum(spacing / np.maximum(finest, 1e-9), 1.0), axis=1)
@@ -125,14 +144,15 @@ def _gpu(kept: np.ndarray, series: Series, config: BudgetConfig) -> list[Figure]
     if read_s > step_s:
         slower += " (a coarser finest_mm or more loader threads helps, another GPU does not)"
     return [
-        Figure("GPU arithmetic per epoch", step_s / 3600, step_s / 3600, "h", compute),
-        Figure("decoding per epoch", read_s / 3600, read_s / 3600, "h", reading),
-        Figure("GPU hours per epoch", *(2 * [max(step_s, read_s) / 3600]), "h", slower),
+        _one("GPU arithmetic per epoch", step_s / 3600, "h", compute),
+        _one("decoding per epoch", read_s / 3600, "h", reading),
+        _one("GPU hours per epoch", max(step_s, read_s) / 3600, "h", slower),
     ]
 
 
-def _voxel_text(config: BudgetConfig) -> str:
-    text = "stored bytes, where uncompressed; compressed series 2 to 10 times (assumed)"
+def _voxel_text(series: Series, config: BudgetConfig) -> str:
+    text = "stored bytes; of compressed series 2 to 10 times as many (assumed)"
+    text = "rows x columns x slices x 2 bytes" if series.num_bytes is None else text
     if config.finest_mm is None:
         return text + "; native spacing"
     spacing = "from an assumed spacing (CT 350 mm long and 400 mm wide, MR 160 and 300)"

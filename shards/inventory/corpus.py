@@ -8,7 +8,7 @@ import numpy as np
 
 from radnet.errors import UsageError
 from radnet.shards.inventory import division, draw, select, text
-from radnet.shards.inventory.budget import Figure, Series, budget
+from radnet.shards.inventory.budget import Figure, Series, budget, uncompressed
 from radnet.shards.inventory.columns import codes, spread
 from radnet.shards.inventory.idc import IdcIndex
 from radnet.shards.inventory.options import InventoryConfig
@@ -73,15 +73,17 @@ class Draft:
             self.excluded[rule.reason] = self.excluded.get(rule.reason, 0) + int(broken.sum())
 
 
-def from_index(index: IdcIndex, config: InventoryConfig, *, everything: bool) -> Corpus:
-    """The corpus that a config makes of the index, with every row of the index if `everything`.
+def from_index(index: IdcIndex, config: InventoryConfig, *, everything: bool, rows: np.ndarray | None = None) -> Corpus:
+    """The corpus that a config makes of the index, or of some rows of it; with the rows left out if `everything`.
 
     Raises UsageError for an unknown collection and where nothing is left.
     """
     series = index.series
+    who = division.patients(series, load_key("public"))  # of the whole index, so that a part has the same splits
+    if rows is not None:
+        series, who = series.take(rows), who.of(rows)
     made = select.rules(series, index.species, config)
     reasons = select.first_broken(made, len(series))
-    who = division.patients(series, load_key("public"))
     texts = {rule.reason: rule.text for rule in made}
     draft = Draft(series, IDC_NAMES, who, reasons, len(series), {}, {})
     found, counts = np.unique(reasons[reasons != KEPT], return_counts=True)
@@ -91,13 +93,13 @@ def from_index(index: IdcIndex, config: InventoryConfig, *, everything: bool) ->
     if not everything:
         kept = reasons == KEPT
         draft.table, draft.reasons = series.filter(kept), reasons[kept]
-        draft.who = division.Patients(who.numbers[kept], who.keys, who.num_shared)
-    _refuse_empty(draft)
+        draft.who = who.of(np.flatnonzero(kept))
+    refuse_empty(draft)
     draft.table = _beside(draft.table, text.label_columns(draft.table, index.sites, config.taxonomy))
-    return finish(draft, config, _notes(index, who, config))
+    return finish(draft, config, _notes(index, config) if rows is None else [])
 
 
-def _notes(index: IdcIndex, who: division.Patients, config: InventoryConfig) -> list[str]:
+def _notes(index: IdcIndex, config: InventoryConfig) -> list[str]:
     notes = [f"index of IDC {index.version}, {len(index.series):,} series"]
     if wanted := len(config.published_collections):
         gone, emptied = select.gone(index.series, config), select.emptied(index.series, config)
@@ -108,12 +110,11 @@ def _notes(index: IdcIndex, who: division.Patients, config: InventoryConfig) -> 
             notes.append(f"gone from the index, {len(gone)}: {', '.join(gone)}")
         if emptied:
             notes.append(f"in the index without {modalities} series, {len(emptied)}: {', '.join(emptied)}")
-    if who.num_shared:
-        notes.append(f"{who.num_shared} PatientIDs are in several collections; each is one patient, in one split")
     return notes
 
 
-def _refuse_empty(draft: Draft) -> None:
+def refuse_empty(draft: Draft) -> None:
+    """Raise UsageError, with what every rule left out, where no row is kept."""
     if not (draft.reasons == KEPT).any():
         told = "; ".join(f"{draft.excluded[reason]:,} {text}" for reason, text in draft.rules.items())
         raise UsageError(f"no series is left of {draft.num_all:,} ({told}); loosen a filter")
@@ -136,7 +137,7 @@ def finish(draft: Draft, config: InventoryConfig, notes: Sequence[str]) -> Corpu
     straddling = division.straddling(draft.who, split, draft.reasons == KEPT)
     draft.leave_out(Rule("patient_in_test", "its patient is in test, through another collection", ~straddling))
     draft.leave_out(_surplus(draft, split, config))
-    _refuse_empty(draft)
+    refuse_empty(draft)
     drawn, report = _draws(draft, split, config)
     draft.leave_out(Rule("not_drawn", "not drawn: its class has enough", drawn > 0))
     kept = draft.reasons == KEPT
@@ -157,20 +158,25 @@ def finish(draft: Draft, config: InventoryConfig, notes: Sequence[str]) -> Corpu
             f"splits leak: {asdict(found)} lie in several splits; exclude one of the collections they share"
         )
     figures = budget(_drawn_series(table.filter(table["selected"])), config.budget)
-    return Corpus(table, draft.num_all, draft.rules, draft.excluded, found, report, figures, list(notes))
+    shared = division.num_shared(table.filter(table["selected"]), draft.names[2])
+    notes = [*notes, f"{shared} patients are in several collections; each is in one split"] if shared else list(notes)
+    return Corpus(table, draft.num_all, draft.rules, draft.excluded, found, report, figures, notes)
 
 
 def _surplus(draft: Draft, split: np.ndarray, config: InventoryConfig) -> Rule:
-    """Series of test beyond the number that one patient may have there, in order of drawing."""
+    """Series of test beyond the number that one patient may have there. The rarest sequence of a patient stays, so that
+    a class of a few series is not lost by chance; then the order of drawing decides."""
     limit = config.test_series_per_patient
     kept = np.ones(len(split), bool)
     rows = np.flatnonzero((draft.reasons == KEPT) & (split == "test"))
     if limit and len(rows):
+        numbers, names = codes(draft.table["sequence"].take(rows))
+        frequency = np.bincount(numbers, minlength=len(names))
+        frequency[-1] = len(rows) + 1  # an unknown sequence is nobody's rare class
         uids = draft.table[draft.names[0]].take(rows).to_pylist()
-        people = draft.who.numbers[rows]
-        ordered = rows[np.argsort(draw.ranks(uids, people, config.draw.seed))]
+        place = draw.ranks(uids, draft.who.numbers[rows], config.draw.seed)
         seen: dict[int, int] = {}
-        for row in ordered.tolist():
+        for row in rows[np.lexsort((place, frequency[numbers]))].tolist():
             person = int(draft.who.numbers[row])
             seen[person] = seen.get(person, 0) + 1
             kept[row] = seen[person] <= limit
@@ -179,16 +185,19 @@ def _surplus(draft: Draft, split: np.ndarray, config: InventoryConfig) -> Rule:
 
 def _draws(draft: Draft, split: np.ndarray, config: InventoryConfig) -> tuple[np.ndarray, list[draw.ClassDraw]]:
     drawn = (draft.reasons == KEPT).astype(np.int64)
-    rows = np.flatnonzero(drawn)
     if not config.draw.series:
         return drawn, []
+    # A test split of chosen collections is taken whole: a draw would leave a fraction of a small set.
+    is_whole = (split == "test") & (config.disjoint == "collection")
+    rows = np.flatnonzero((drawn > 0) & ~is_whole)
+    num = max(config.draw.series - int(drawn[is_whole].sum()), 0)
     members = draft.table.select([draft.names[0], "sequence"]).take(rows)
     drawn[rows], report = draw.draw(
         members["sequence"].to_pylist(),
         members[draft.names[0]].to_pylist(),
         draft.who.numbers[rows],
         split[rows] == "train",
-        num=config.draw.series,
+        num=num,
         cap=config.draw.cap,
         seed=config.draw.seed,
     )
@@ -199,11 +208,15 @@ def _drawn_series(table: "pyarrow.Table") -> Series:
     def text_of(name: str) -> np.ndarray:
         return np.array([value or "" for value in table[name].to_pylist()], dtype=object)
 
+    num_bytes = table["series_size_MB"].to_numpy() * 1e6
+    is_read = "voxel_bytes" in table.column_names  # an archive whose headers were read knows its voxels
+    voxels = table["voxel_bytes"].to_numpy() if is_read else uncompressed(num_bytes, text_of("TransferSyntaxUID"))
     return Series(
         modality=text_of("Modality"),
-        syntax=text_of("TransferSyntaxUID"),
-        num_bytes=table["series_size_MB"].to_numpy() * 1e6,
-        num_slices=table["instanceCount"].to_numpy(),
+        num_bytes=None if is_read else num_bytes,
+        voxel_bytes=voxels,
+        num_files=table["instanceCount"].to_numpy(),
+        num_slices=table["num_slices" if is_read else "instanceCount"].to_numpy(),
         split=text_of("split"),
         draws=table["draws"].to_numpy(),
     )

@@ -9,7 +9,7 @@ from radnet.shards.config import SplitsConfig
 from radnet.shards.inventory.columns import codes, tuples
 from radnet.shards.inventory.options import InventoryConfig
 from radnet.shards.inventory.select import KEPT, matches
-from radnet.shards.plan import SPLITS, split_of, uniform
+from radnet.shards.plan import split_of, uniform
 from radnet.shards.privacy import PrivacyKey
 
 if TYPE_CHECKING:
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Patients:
-    """numbers: int64 [rows], which patient. keys: their keyed hashes. num_shared: patients of several collections."""
+    """numbers: int64 [rows], which patient. keys: their keyed hashes."""
 
     numbers: np.ndarray
     keys: list[str]
-    num_shared: int
+
+    def of(self, rows: np.ndarray) -> "Patients":
+        """The patients of some rows."""
+        return Patients(self.numbers[rows], self.keys)
 
 
 def patients(series: "pyarrow.Table", key: PrivacyKey) -> Patients:
@@ -33,16 +36,14 @@ def patients(series: "pyarrow.Table", key: PrivacyKey) -> Patients:
     """
     pair_of, pairs = tuples([series["collection_id"], series["PatientID"], series["series_init_idc_version"]])
     home: dict[str, tuple[int, str]] = {}
-    collections: dict[str, set[str]] = {}
     for collection, patient, version in pairs:
         here = (version or 0, collection)
         home[patient] = min(home.get(patient, here), here)
-        collections.setdefault(patient, set()).add(collection)
     ids = list(home)
     number = {patient: at for at, patient in enumerate(ids)}
     keys = [key.hash("patient", f"{home[patient][1]}\0{patient or ''}") for patient in ids]
     numbers = np.array([number[patient] for _, patient, _ in pairs], np.int64)[pair_of]
-    return Patients(numbers, keys, sum(len(found) > 1 for found in collections.values()))
+    return Patients(numbers, keys)
 
 
 def splits(who: Patients, series: "pyarrow.Table", config: InventoryConfig) -> np.ndarray:
@@ -107,6 +108,6 @@ def _num_shared(numbers: np.ndarray, split: np.ndarray) -> int:
     return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
 
 
-def counts(split: np.ndarray, reasons: np.ndarray) -> dict[str, int]:
-    """Kept series of each split."""
-    return {name: int(((split == name) & (reasons == KEPT)).sum()) for name in SPLITS}
+def num_shared(table: "pyarrow.Table", patient: str) -> int:
+    """Patients, by the column of that name, of more than one collection."""
+    return _num_shared(codes(table[patient])[0], codes(table["collection_id"])[0])

@@ -20,16 +20,16 @@ class ClassDraw:
 
     @property
     def is_rare(self) -> bool:
-        """True where series had to be repeated, or could not be repeated often enough."""
-        return self.num_draws > self.num_drawn
+        """True where the class has no more to give: all its series are drawn, repeated where they may be."""
+        return self.num_drawn == self.num_series
 
     def __str__(self) -> str:
         if self.is_rare:
             return (
-                f"{self.name}: {self.num_series} series, {self.num_train} of them training, cap {self.cap} repeats "
-                f"-> {self.num_draws} draws"
+                f"{self.name}: {self.num_series:,} series, cap {self.cap} repeats -> {self.num_draws:,} draws "
+                f"({self.num_train:,} are training and may repeat)"
             )
-        return f"{self.name}: {self.num_drawn} of {self.num_series} series, no repeats"
+        return f"{self.name}: {self.num_drawn:,} of {self.num_series:,} series, no repeats"
 
 
 def shares(capacities: Mapping[str, int], total: int) -> dict[str, int]:

@@ -7,7 +7,7 @@ from radnet.config import group, option, require
 from radnet.labels import TAXONOMIES
 from radnet.labels.sequence import FAMILIES
 from radnet.shards.codec import SUFFIX
-from radnet.shards.config import SplitsConfig
+from radnet.shards.config import PrivacyConfig, SplitsConfig
 
 DISJOINT = ("patient", "collection")
 
@@ -16,7 +16,9 @@ DISJOINT = ("patient", "collection")
 class DrawConfig:
     """A draw with as many series of each class as there are, up to an equal share."""
 
-    series: int = option(0, "number of draws, shared evenly over classes of sequence; 0 = every selected series once")
+    series: int = option(
+        0, "draws, shared evenly over classes of sequence, a test split by collection whole; 0 = all once"
+    )
     classes: list[str] = option([], "classes of sequence that are drawn; empty = all of the taxonomy")
     cap: int = option(3, "a training series of a rare class is drawn at most this often; others once")
     seed: int = option(0, "another seed draws other series of the classes that have enough")
@@ -111,3 +113,11 @@ class ListedConfig(InventoryConfig):
     exclude_licences: list[str] = option([], "licences left out")
     min_slices: int = option(0, "series of fewer instances are left out; a multi-frame object is one instance")
     exclude_families: list[str] = option([], "families of image left out, by their text")
+    collection: str = option("", "what a folder's collection is called")
+    licence: str = option("", "licence of a folder's collection")
+    privacy: PrivacyConfig = group(PrivacyConfig)
+    num_workers: int = option(0, "processes that read a folder's headers; 0 = all cores")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.num_workers >= 0, "num_workers", self.num_workers, "0 (all cores) or more")

@@ -91,7 +91,8 @@ def _collections(series: "pyarrow.Table", config: InventoryConfig, add: Callable
 
 def _sizes(series: "pyarrow.Table", config: InventoryConfig) -> list[Rule]:
     made = []
-    slices, size_mb = series["instanceCount"].to_numpy(), series["series_size_MB"].to_numpy()
+    counted = "num_slices" if "num_slices" in series.column_names else "instanceCount"
+    slices, size_mb = series[counted].to_numpy(), series["series_size_MB"].to_numpy()
     for reason, text, limit, kept in (
         ("too_few_slices", "fewer slices than", config.min_slices, slices >= config.min_slices),
         ("too_many_slices", "more slices than", config.max_slices, slices <= config.max_slices),

@@ -9,7 +9,7 @@ from radnet.config import load
 from radnet.errors import UsageError
 from radnet.shards.inventory import manifest, remote
 from radnet.shards.inventory.corpus import Corpus, from_index
-from radnet.shards.inventory.idc import IdcIndex, open_index
+from radnet.shards.inventory.idc import open_index
 from radnet.shards.inventory.options import InventoryConfig, ListedConfig
 
 Say = Callable[[str], None]
@@ -72,7 +72,6 @@ def _from_manifest(path: Path, config: InventoryConfig, *, everything: bool) -> 
     if not len(found.rows):
         first = next(iter(listed.names))
         raise UsageError(f"{path} lists {len(listed.names)} series, none is in the index of IDC (first: {first})")
-    part = IdcIndex(index.series.take(found.rows), index.sites, index.species, index.version, index.folder)
     problems = _problems(listed, found)
     extra = {
         "source": listed.kind,
@@ -85,7 +84,7 @@ def _from_manifest(path: Path, config: InventoryConfig, *, everything: bool) -> 
         },
     }
     title = f"radnet inventory of a {listed.kind} manifest, index {index.version}"
-    return Made(from_index(part, config, everything=everything), config, title, problems, extra)
+    return Made(from_index(index, config, everything=everything, rows=found.rows), config, title, problems, extra)
 
 
 def _problems(listed: manifest.Listed, found: manifest.Resolved) -> list[str]:
