@@ -1,5 +1,6 @@
 """A corpus from an index: every rule, splits that leak nothing, a draw that repeats nothing it may not, a budget."""
 
+import contextlib
 import dataclasses
 import json
 import random
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -464,19 +466,29 @@ def test_the_papers_corpus_leaks_nothing(real_index):
     assert max(row["draws"] for row in rows) == 3 and sum(row["draws"] for row in rows) <= config.draw.series
 
 
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return process.children(recursive=True)
+    return []
+
+
 @pytest.mark.slow
 @needs_real_index
 @pytest.mark.parametrize("words", [["--all"], ["corpus_paper"]])
 def test_the_whole_index_takes_a_minute_and_four_gigabytes_at_most(tmp_path, words):
-    program = (
-        "import resource as r, sys; from radnet.launch.inventory import main; main(sys.argv[1:]);"
-        "print(*(r.getrusage(who).ru_maxrss for who in (r.RUSAGE_SELF, r.RUSAGE_CHILDREN)))"
-    )
-    start = time.monotonic()
-    command = [sys.executable, "-c", program, "--idc", *words, "--out", str(tmp_path)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)
-    took_s, (own_kb, child_kb) = time.monotonic() - start, map(int, result.stdout.split()[-2:])
-    # The figure of children is that of the largest; on two cores there are two at most.
-    assert took_s <= 60 and own_kb + 2 * child_kb <= 4e6, (took_s, own_kb, child_kb)
+    command = [sys.executable, "launch/inventory.py", "--idc", *words, "--out", str(tmp_path)]
+    process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    peak_bytes, cpu_s = 0, {}
+    while process.poll() is None:
+        resident = 0
+        for one in [process, *_children(process)]:
+            with contextlib.suppress(psutil.Error):
+                resident += one.memory_info().rss
+                cpu_s[one.pid] = sum(one.cpu_times()[:2])
+        peak_bytes = max(peak_bytes, resident)
+        time.sleep(0.05)
+    assert process.returncode == 0
+    # Seconds of computing, of all processes: what two idle cores can only undercut, whatever else runs meanwhile.
+    assert sum(cpu_s.values()) <= 60 and peak_bytes <= 4e9, (cpu_s, peak_bytes)
     if words == ["--all"]:
         assert pyarrow.parquet.read_metadata(tmp_path / "inventory.parquet").num_rows > 1_000_000

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class Corpus:
     budget: list[Figure]
     notes: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def selected(self) -> "pyarrow.Table":
         """The rows that are in the corpus."""
         return self.table.filter(self.table["selected"])
@@ -154,13 +155,13 @@ def finish(draft: Draft, config: InventoryConfig, notes: Sequence[str]) -> Corpu
     )
     found = division.leakage(table, draft.reasons, draft.names)
     if found.leaks(config):
-        raise UsageError(
-            f"splits leak: {asdict(found)} lie in several splits; exclude one of the collections they share"
-        )
-    figures = budget(_drawn_series(table.filter(table["selected"])), config.budget)
-    shared = division.num_shared(table.filter(table["selected"]), draft.names[2])
-    notes = [*notes, f"{shared} patients are in several collections; each is in one split"] if shared else list(notes)
-    return Corpus(table, draft.num_all, draft.rules, draft.excluded, found, report, figures, notes)
+        shared = ", ".join(f"{number} {name}" for name, number in asdict(found).items())
+        raise UsageError(f"splits leak ({shared} in several splits); exclude one of the collections that share them")
+    made = Corpus(table, draft.num_all, draft.rules, draft.excluded, found, report, [], list(notes))
+    made.budget.extend(budget(_drawn_series(made.selected), config.budget))
+    if num := division.num_shared(made.selected, draft.names[2]):
+        made.notes.append(f"{num} patients are in several collections; each is in one split")
+    return made
 
 
 def _surplus(draft: Draft, split: np.ndarray, config: InventoryConfig) -> Rule:

@@ -95,7 +95,7 @@ def leakage(table: "pyarrow.Table", reasons: np.ndarray, names: tuple[str, str, 
     table: with columns split and collection_id. names: its columns of series, study and patient; a patient is compared
     across all collections.
     """
-    kept = table.filter(reasons == KEPT)
+    kept = table.select([*names, "split", "collection_id"]).filter(reasons == KEPT)
     split = codes(kept["split"])[0] if len(kept) else np.zeros(0, np.int64)
     series, studies, people = (_num_shared(codes(kept[name])[0], split) for name in names)
     is_test = np.array([name == "test" for name in kept["split"].to_pylist()], np.int64)
