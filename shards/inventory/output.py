@@ -43,6 +43,7 @@ def summary(corpus: Corpus, config: InventoryConfig, extra: dict[str, Any]) -> d
     """Everything the printed table says, as plain values."""
     return {
         "inventory": SCHEMA,
+        "finished": True,
         "notes": corpus.notes,
         "series": {"all": corpus.num_all, "selected": len(corpus.selected)},
         "excluded": {
@@ -65,8 +66,9 @@ def write(out: Path, corpus: Corpus, content: dict[str, Any], title: str, *, eve
     """
     out.mkdir(parents=True, exist_ok=True)
     store.clear_leftovers(out)
-    for name in (SUMMARY, MANIFEST):  # what an interrupted run leaves must not look finished
-        (out / name).unlink(missing_ok=True)
+    # What an interrupted run leaves must not look finished, and must be taken for an inventory by the next run.
+    store.write_atomic(str(out / SUMMARY), json.dumps({"inventory": SCHEMA, "finished": False}).encode())
+    (out / MANIFEST).unlink(missing_ok=True)
     written = [TABLE]
     selected = corpus.selected
     store.write_atomic(str(out / TABLE), to_parquet(corpus.table if everything else selected))
