@@ -88,7 +88,7 @@ def report(corpus: "Corpus", config: "InventoryConfig", problems: list[str]) -> 
         shown = ", ".join(f"{name or 'unknown'} {number:,}" for name, number in counts.items())
         lines.append(f"{column}: {shown}")
     collections = by_split(corpus, "collection_id")
-    rows = [(f"{sum(n.values()):,}", f"{name} ({_splits_text(n)})") for name, n in collections.items()]
+    rows = [(f"{sum(n.values()):,}", f"{name or 'unknown'} ({_splits_text(n)})") for name, n in collections.items()]
     more = [(f"{len(rows) - _SHOWN}", "more collections; summary.json lists all")] if len(rows) > _SHOWN else []
     lines += _table(f"collections, {len(rows)}", rows[:_SHOWN] + more)
     if corpus.draws:
@@ -118,6 +118,7 @@ def _splits_text(numbers: dict[str, Any]) -> str:
 def _leakage_text(corpus: "Corpus", config: "InventoryConfig") -> str:
     found = corpus.leakage
     text = f"leakage: {found.patients} patients, {found.studies} studies, {found.series} series in more than one split"
+    text += ", compared across all collections"
     of_test = f"{found.collections} collections both in test and elsewhere"
     return f"{text}; {of_test}" + ("" if config.disjoint == "collection" else " (splits are by patient)")
 

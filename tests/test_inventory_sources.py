@@ -4,6 +4,7 @@ import functools
 import http.server
 import json
 import os
+import random
 import threading
 from pathlib import Path
 
@@ -102,6 +103,23 @@ def test_a_manifest_without_a_series_is_refused(tmp_path, name, text, said):
     with pytest.raises(UsageError, match=said) as caught:
         parsed(tmp_path, text, name)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.s5cmd", "a.tcia"])
+def test_damaged_manifests_are_read_or_refused(tmp_path, name):
+    rng = random.Random(7)
+    whole = f"ListOfSeriesToDownload=\n1.2.3\ncp 's3://idc/{A}/*' .\n# é\n".encode()
+    outcomes = set()
+    for _ in range(500):
+        content = bytearray(whole * 3)
+        for _ in range(rng.randint(0, 60)):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        try:
+            outcomes.add(bool(parsed(tmp_path, bytes(content[: rng.randint(0, len(content))]), name).names))
+        except UsageError as error:
+            assert "\n" not in str(error)
+            outcomes.add("refused")
+    assert outcomes == {True, "refused"}
 
 
 def run(tmp_path, *words: str) -> dict:

@@ -97,7 +97,7 @@ def from_index(index: IdcIndex, config: InventoryConfig, *, everything: bool, ro
         draft.who = who.of(np.flatnonzero(kept))
     refuse_empty(draft)
     draft.table = _beside(draft.table, text.label_columns(draft.table, index.sites, config.taxonomy))
-    return finish(draft, config, _notes(index, config) if rows is None else [])
+    return finish(draft, config, _notes(index, config))
 
 
 def _notes(index: IdcIndex, config: InventoryConfig) -> list[str]:
