@@ -10,6 +10,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from radnet.shards.inventory import corpus, idc, options
+
 CT, MR, CAPTURE = (f"1.2.840.10008.5.1.4.1.1.{tail}" for tail in ("2", "4", "7"))
 LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 SITES = {
@@ -60,6 +62,25 @@ def write_index(folder: Path, rows: Sequence[dict[str, Any]], prior: Sequence[di
     if prior:
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(prior)), folder / "prior_versions_index.parquet")
     return str(folder)
+
+
+def made(tmp_path: Path, rows: Sequence[dict[str, Any]], *, everything: bool = True, **keys: Any) -> corpus.Corpus:
+    """The corpus that the config `keys` makes of an index of `rows`."""
+    index = idc.open_index(write_index(tmp_path / "index", rows))
+    return corpus.from_index(index, options.InventoryConfig(**keys), everything=everything)
+
+
+def mr(number: int, description: str, **values: Any) -> dict[str, Any]:
+    """One row of the index: an MR of that SeriesDescription."""
+    return series(number, Modality="MR", SOPClassUID=MR, SeriesDescription=description, **values)
+
+
+def patients_rows(num: int, each: int = 3) -> list[dict[str, Any]]:
+    """Rows of patients of several series each, in three collections."""
+    return [
+        series(at, PatientID=f"P{at // each}", collection_id=["alpha", "beta", "delta"][at // each % 3])
+        for at in range(num)
+    ]
 
 
 needs_real_index = pytest.mark.skipif(
