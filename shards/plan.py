@@ -33,13 +33,14 @@ class Plan:
 
 def split_of(patient_key: str, fractions: SplitsConfig) -> str:
     """train, validation or test, from nothing but the patient's key and the fractions."""
-    position = _uniform("split", patient_key)
+    position = uniform("split", patient_key)
     if position < fractions.test:
         return "test"
     return "validation" if position < fractions.test + fractions.validation else "train"
 
 
-def _uniform(purpose: str, key: str) -> float:
+def uniform(purpose: str, key: str) -> float:
+    """A number in [0, 1) that is the same everywhere for the same purpose and key."""
     digest = hashlib.sha256(f"radnet {purpose} {key}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
@@ -63,7 +64,7 @@ def plan(rows: Iterable[Row], config: ShardConfig) -> Plan:
             ordered[split_of(row.patient_key, config.splits)].append(row)
     jobs: list[ShardJob] = []
     for split in SPLITS:
-        ordered[split].sort(key=lambda row: (_uniform("order", row.key), row.key))
+        ordered[split].sort(key=lambda row: (uniform("order", row.key), row.key))
         jobs += _cut(split, ordered[split], config)
     return Plan(tuple(jobs))
 
