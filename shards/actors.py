@@ -198,6 +198,7 @@ def run_tasks(
     crashed: Result,
     num_workers: int,
     progress: Callable[[int], None],
+    limit_s: float = 600.0,
 ) -> list[Result]:
     """function(item) for every item of every chunk, in order; `crashed` for an item that kills its worker.
 

@@ -143,7 +143,12 @@ def _refuse_bomb(file: BinaryIO, start: bytes) -> None:
 
 
 def read_volume(
-    files: Sequence[str], *, min_slices: int = 16, max_voxels: int = 1 << 30, max_spacing_mm: float = 15.0
+    files: Sequence[str],
+    *,
+    stack: int = 0,
+    min_slices: int = 16,
+    max_voxels: int = 1 << 30,
+    max_spacing_mm: float = 15.0,
 ) -> Reading:
     """One series as one volume.
 

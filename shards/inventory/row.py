@@ -34,6 +34,13 @@ class Row:
     code: Code = Code.OK
     detail: str = ""
     private: dict[str, str] = field(default_factory=dict)
+    stack: int = 0
+    num_files: int = 0
+
+    @property
+    def key(self) -> str:
+        """series_key for the first stack, series_key-N for the Nth further one."""
+        return f"{self.series_key}-{self.stack}" if self.stack else self.series_key
 
     @property
     def num_bytes(self) -> int:
