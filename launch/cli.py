@@ -12,6 +12,7 @@ from radnet.config import describe
 from radnet.errors import USAGE, UsageError
 
 VERBS = {
+    "label": "audit a folder of DICOM: what every series is, how sure that is and why",
     "shard": "archive of DICOM series → shard set",
     "verify": "re-hash a shard set and cross-check its tables",
     "pretrain": "train a backbone on header labels",
