@@ -154,7 +154,7 @@ def _facts(
     return [
         *facts,
         ("Files", f"{found.num_files:,}"),
-        ("Fewest slices", str(arguments.min_slices)),
+        ("Usable from", f"{arguments.min_slices} slices"),
         ("Names", names),
         ("Made by", made),
     ]

@@ -14,6 +14,7 @@ from radnet.labels.taxonomy import Taxonomy
 from radnet.page import Row, figure, missing, page, section, table
 
 LABELS = ("sequence", "view", "contrast", "coverage", "spacing_mm")
+MODALITIES = ("CT", "MR")
 UNKNOWN, OUTSIDE = "unknown", "outside the taxonomy"
 MAX_ROWS = 200  # of a table; labels.csv has them all
 MAX_SHOWN = 24
@@ -100,9 +101,8 @@ def _labels_section(rows: Sequence[Row], taxonomy: Taxonomy) -> str:
     outside = Counter(row["family"] for row in rows if row["sequence"] is None and row["family"] is not None)
     listed = ", ".join(f"{family} {count:,}" for family, count in sorted(outside.items(), key=lambda item: -item[1]))
     listed = f"<p>Outside the taxonomy {escape(taxonomy.name)}: {escape(listed)}.</p>" if listed else ""
-    return section(
-        "Labels from headers", f"taxonomy {taxonomy.name}", f'<p>{text}</p><div class="cards">{cards}</div>{listed}'
-    )
+    note = f"{len(rows):,} stacks of CT and MR, taxonomy {taxonomy.name}"
+    return section("Labels from headers", note, f'<p>{text}</p><div class="cards">{cards}</div>{listed}')
 
 
 def _sequence_of(row: Row) -> list[str]:
@@ -169,13 +169,13 @@ def _uncertain_section(rows: Sequence[Row], pictures: Mapping[str, Sequence[tupl
         lines = [
             {
                 "label": label.replace("_mm", ", mm"),
-                "value": _shown(row[label]),
+                "value": _shown(row[label]).replace(";", "; "),
                 "confidence": f"{row[f'{label}_confidence']:.2f}",
                 "evidence": row[f"{label}_evidence"],
             }
             for label in LABELS
         ]
-        title = f"{_name(row)} <small>{escape(row['modality'] or '')}, {row['slices']} slices</small>"
+        title = f"{escape(_name(row))} <small>{escape(row['modality'] or '')}, {row['slices']} slices</small>"
         cards += f'<article><h3>{title}</h3><div class="planes">{planes}</div>{table(lines)}</article>'
     note = f"{len(shown)} usable volumes, by the mean confidence of their labels"
     text = (
@@ -229,8 +229,8 @@ def _changes_section(lines: Sequence[str]) -> str:
 
 def _reading_section(taxonomy: Taxonomy) -> str:
     body = f"""<p><b>labels.csv</b> and <b>labels.parquet</b> beside this page hold a row for every stack. Every
-label comes with a confidence from 0 to 1 and its evidence: the tags and the rule. Empty means unknown, or outside the taxonomy
-{escape(taxonomy.name)}; a rule that cannot tell says so instead of guessing.</p>
+label comes with a confidence from 0 to 1 and its evidence: the tags and the rule. Empty means unknown, or outside the
+taxonomy {escape(taxonomy.name)}; a rule that cannot tell says so instead of guessing.</p>
 <p>A label is wrong? Write a line into a file overrides.csv, with the columns
 <code>series_key,label,value,who,why</code>, and run <code>radnet label</code> again with
 <code>--overrides overrides.csv</code>: your word wins, and is recorded as yours.</p>
@@ -267,7 +267,8 @@ article h3 { overflow-wrap: anywhere; font-variant-numeric: tabular-nums }
 article h3 small { font-weight: 400; color: var(--muted) }
 article .scroll { margin: .5rem 0 1rem }
 article table { font-size: .8rem; min-width: 0; width: 100% }
-article td, article td.wide { white-space: normal; min-width: 0; overflow-wrap: anywhere; padding-right: .6rem }
+article td, article td.wide { white-space: normal; min-width: 0; padding-right: .6rem }
+td.wide { min-width: 11rem }
 .planes { display: grid; grid-template-columns: repeat(3, 1fr); gap: .4rem }
 .planes img { aspect-ratio: 1; object-fit: contain; background: #000 }
 """

@@ -21,7 +21,7 @@ from radnet.shards.config import ShardConfig, SourceConfig
 from radnet.shards.dicom import read_volume
 from radnet.shards.inventory import Row, list_files
 from radnet.shards.ledger import REMEDY, STATUS, Code, SeriesError, Status
-from radnet.shards.overrides import Overrides
+from radnet.shards.overrides import NONE, Overrides
 from radnet.shards.privacy import PrivacyKey
 from radnet.shards.public import modality
 from radnet.shards.thumbnail import thumbnails
@@ -91,16 +91,17 @@ def audit(
         files = _list(settings.folder, say)
         with actors.session(settings.num_workers, "") as num_workers:
             listing = intake.Listing(SourceConfig(path=settings.folder), files, [])
-            rows = sorted(
-                intake.read_rows([listing], key, num_workers, say), key=lambda row: (row.series_key, row.stack)
-            )
+            rows = intake.read_rows([listing], key, num_workers, _paced(say))
+            rows.sort(key=lambda row: (row.series_key, row.stack))
             overrides.refuse_unknown(row.key for row in rows)
             checked = _check(rows, settings, num_workers, say)
             num_stacks = Counter(row.series_key for row in rows)
             table = []
             for row, result in zip(rows, checked, strict=True):
                 made = _table_row(row, result, settings, num_stacks[row.series_key] == 1)
-                table.append(overrides.apply(row.key, made | _names(row, settings, key)))
+                made = overrides.apply(row.key, made | _names(row, settings, key))
+                # Empty means unknown in a table that people read.
+                table.append(made | ({"coverage": NONE} if made["coverage"] == "" else {}))
             pictures = _draw(rows, set(choose(table)), settings, num_workers, say)
     except OSError as error:  # without the name of the file
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
@@ -146,6 +147,19 @@ def _check(rows: Sequence[Row], settings: Settings, num_workers: int, say: Say) 
     return results
 
 
+def _paced(say: Say) -> Say:
+    """`say` that lets a line pass once in a while, and drops the rest."""
+    last = -SECONDS_BETWEEN_LINES
+
+    def pace(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            say(line)
+
+    return pace
+
+
 def _progress(what: str, total: int, say: Say) -> Callable[[int], None]:
     start = last = time.monotonic()
     done = 0
@@ -189,8 +203,6 @@ def _table_row(row: Row, checked: _Checked, settings: Settings, is_alone: bool) 
     sequence = settings.taxonomy.sequence_finding(labels)
     facts |= {"sequence": sequence.value, "sequence_confidence": sequence.confidence}
     facts |= {"sequence_evidence": sequence.evidence}
-    if facts["coverage"] == "":
-        facts["coverage"] = "none"  # for empty means unknown in a table that people read
     status = STATUS[checked.code]
     remedy = REMEDY[checked.code]
     made = {

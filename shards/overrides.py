@@ -92,7 +92,7 @@ def read(path: str, taxonomy: Taxonomy) -> Overrides:
             if any(cell.strip() for cell in cells):
                 _add(
                     by_key,
-                    [cell.strip() for cell in cells],
+                    [" ".join(cell.split()) for cell in cells],
                     f"{path} line {reader.line_num}",
                     taxonomy,
                     reader.line_num,

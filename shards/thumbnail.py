@@ -47,7 +47,9 @@ def _hang(volume: Volume) -> tuple[np.ndarray, tuple[float, ...]]:
 
 def _percentiles(voxels: np.ndarray) -> tuple[float, float]:
     flat = voxels.reshape(-1) if voxels.flags.c_contiguous else voxels.ravel(order="K")
-    low, high = np.percentile(flat[:: max(1, flat.size // _NUM_SAMPLED)], (0.5, 99.5))
+    sample = flat[:: max(1, flat.size // _NUM_SAMPLED)]
+    sample = sample[np.isfinite(sample)]
+    low, high = np.percentile(sample, (0.5, 99.5)) if sample.size else (0.0, 1.0)
     return float(low), float(high)
 
 
