@@ -79,7 +79,7 @@ def _outcome_section(rows: Sequence[Row], remedies: Mapping[str, str]) -> str:
     codes = Counter((row["status"], row["code"]) for row in rows)
     ranked = sorted(codes.items(), key=lambda item: (order[item[0][0]], -item[1], item[0]))
     lines = [
-        {"status": status, "code": code, "series or stacks": count, "what it means, and what to do": remedies[code]}
+        {"status": status, "code": code, "count": count, "what it means, and what to do": remedies[code]}
         for (status, code), count in ranked
     ]
     note = f"{len(rows):,} stacks of {len({row['series_key'].split('-')[0] for row in rows}):,} series and stray files"
@@ -94,6 +94,9 @@ def _labels_section(rows: Sequence[Row], taxonomy: Taxonomy) -> str:
         ("coverage", (*taxonomy.coverage, "none"), lambda row: (row["coverage"] or UNKNOWN).split(";")),
         ("spacing_mm", [name for name, _ in _bins()], _bin_of),
     ]
+    rows = [row for row in rows if row["modality"] in MODALITIES]
+    if not rows:
+        return missing("Labels from headers", "There is no series of CT or MR.")
     cards = "".join(_bars(label, classes, rows, classify) for label, classes, classify in ways)
     text = (
         "Solid bars are usable volumes; pale bars add what is excluded or failed, as far as its header could be read."
@@ -186,7 +189,7 @@ def _uncertain_section(rows: Sequence[Row], pictures: Mapping[str, Sequence[tupl
 
 
 def _shown(value: Any) -> str:
-    return UNKNOWN if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return UNKNOWN if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def _conflicts_section(rows: Sequence[Row]) -> str:
@@ -269,6 +272,7 @@ article .scroll { margin: .5rem 0 1rem }
 article table { font-size: .8rem; min-width: 0; width: 100% }
 article td, article td.wide { white-space: normal; min-width: 0; padding-right: .6rem }
 td.wide { min-width: 11rem }
+@media (max-width: 560px) { th, td { padding-right: .55rem } }
 .planes { display: grid; grid-template-columns: repeat(3, 1fr); gap: .4rem }
 .planes img { aspect-ratio: 1; object-fit: contain; background: #000 }
 """

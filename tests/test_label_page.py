@@ -119,6 +119,17 @@ def test_the_page_stands_alone_and_says_what_the_table_says(audited):
     assert shown <= sure.keys()
 
 
+def test_the_page_tells_of_what_contradicts_itself_and_of_what_is_least_certain(archive, audited):
+    """The one series whose description says T1 and whose times say T2; it is the first in pictures."""
+    (row,) = [row for row in read_csv(audited) if is_conflict(row["sequence_evidence"])]
+    assert row["folder"] == "series4" and row["sequence"] == ""
+    page = _Page(audited / "index.html")
+    section = page.words.split("Conflicts between tags")[1]
+    assert row["series_key"] in section and "sequence" in section
+    assert page.pictures[0]["alt"] == f"Middle axial slice of series {row['series_key']}"
+    assert "5 stacks of CT and MR" in page.words  # the text file is not counted among images
+
+
 def test_names_are_text_on_the_page(tmp_path):
     write_series(tmp_path / "in" / "<img src=x onerror=alert(1)>")
     audit(tmp_path / "in", tmp_path / "out", "--keep-uids")
