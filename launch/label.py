@@ -35,7 +35,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,8 @@ def _audit(arguments: argparse.Namespace, out: Path) -> int:
         audit_table.read(str(out))  # what is there must be an audit, for it is about to be replaced
     start = time.monotonic()
     settings = audit.Settings(arguments.folder, chosen, arguments.keep_uids, arguments.min_slices, arguments.workers)
-    found = audit.audit(settings, key, corrections, lambda rows: least_certain(rows, arguments.pictures), _say)
-    out.mkdir(parents=True, exist_ok=True)
+    with _made(out):
+        found = audit.audit(settings, key, corrections, lambda rows: least_certain(rows, arguments.pictures), _say)
     store.clear_leftovers(out)
     mode = 0o600 if arguments.keep_uids else 0o644
     (out / "diff.csv").unlink(missing_ok=True)  # of the audit that is replaced
@@ -138,6 +139,19 @@ def _audit(arguments: argparse.Namespace, out: Path) -> int:
     content = audit_page(found.rows, facts, chosen, REMEDY, found.pictures, lines)
     store.write_atomic(str(out / "index.html"), content.encode(), mode)
     return _report(out, found.rows, time.monotonic() - start, arguments.keep_uids)
+
+
+@contextmanager
+def _made(out: Path) -> Iterator[None]:
+    """DIR, made before hours are spent; gone again where there is nothing to write."""
+    was_there = out.is_dir()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if not was_there:
+            out.rmdir()
+        raise
 
 
 def _say(line: str) -> None:

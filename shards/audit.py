@@ -121,7 +121,7 @@ def _list(folder: str, say: Say) -> list[str]:
     if len(zips) == len(files):
         raise UsageError(f"{folder!r} holds nothing but {len(zips)} zip files; unpack them first and run again")
     if zips:
-        say(f"{len(zips)} zip files are not looked into; unpack them and run again to have their series in the audit")
+        say(f"zip files are not looked into: {len(zips)}; unpack them and run again to have their series in the audit")
     return files
 
 
@@ -221,15 +221,17 @@ def _table_row(row: Row, checked: _Checked, settings: Settings, is_alone: bool) 
 
 
 def _num_slices(row: Row, checked: _Checked, header: Mapping[str, Any]) -> int | None:
-    """Slices of the stack; of images that are no stack, their number; None where a damaged file leaves it open."""
+    """Slices of the stack; of images that are no stack, their number; None where nothing can be counted on."""
     if checked.code in _NO_SLICES:
         return 0
     if "num_slices" in header:
         return int(header["num_slices"])
-    if STATUS[checked.code] is Status.FAILED:
-        return None
     frames = header.get("NumberOfFrames", 1)
-    return len(row.files) * int(frames) if isinstance(frames, int | float) else None
+    is_open = "Rows" not in header or not isinstance(frames, int | float)
+    # A damaged file may declare any number of frames.
+    if is_open or (frames != 1 and STATUS[checked.code] is Status.FAILED):
+        return None
+    return len(row.files) * int(frames)
 
 
 def _rounded(value: Any) -> Any:

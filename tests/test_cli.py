@@ -58,6 +58,7 @@ def _refused(result: subprocess.CompletedProcess, *words: str) -> None:
         (("bench", "nothing"), ("nothing", "line")),
         (("verify", "/nowhere"), ("/nowhere",)),
         (("label", "/nowhere", "--out", "out"), ("/nowhere", "does not exist")),
+        (("label", "tests", "--out", "/proc/x"), ("/proc/x",)),
         (("label", "tests", "--out", "tests/out"), ("lie in each other",)),
         (("label", "tests", "--out", "out", "--overrides", "nowhere.csv"), ("nowhere.csv",)),
     ],
