@@ -12,7 +12,7 @@ columns:
   files, slices      whole numbers
   status, code       ok (a volume that was read and checked), excluded (by rule) or failed (damaged), and which rule
   reason             what that means and what to do, with the numbers behind it; empty where ok
-  modality           as in the header
+  modality           as in the header; other for a word that is none of the standard
   sequence           a class of the taxonomy
   view               axial, coronal or sagittal; obliquity_deg: from the nearest of them
   contrast           yes or no
