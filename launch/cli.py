@@ -13,6 +13,7 @@ from radnet.errors import USAGE, UsageError
 
 VERBS = {
     "inventory": "an archive before a byte is downloaded: labels, draw, splits, budget",
+    "label": "audit a folder of DICOM: what every series is, how sure that is and why",
     "shard": "archive of DICOM series → shard set",
     "verify": "re-hash a shard set and cross-check its tables",
     "pretrain": "train a backbone on header labels",

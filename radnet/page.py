@@ -8,13 +8,13 @@ from typing import Any
 Row = Mapping[str, Any]
 
 
-def page(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[str]) -> str:
-    """The whole page: title, what was run as (name, value) pairs, then the sections."""
+def page(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[str], style: str = "") -> str:
+    """The whole page: title, what was run as (name, value) pairs, then the sections. style: CSS of its own."""
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_CSS}</style></head><body><main>"
+        f"<title>{escape(title)}</title><style>{_CSS}{style}</style></head><body><main>"
         f"<header><h1>{escape(title)}</h1><dl>{rows}</dl></header>\n" + "\n".join(sections) + "</main></body></html>\n"
     )
 

@@ -7,6 +7,7 @@ out-of-memory killer) costs one retry; then its items are tried one by one, and 
 import os
 import secrets
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ Result = TypeVar("Result")
 
 OBJECT_STORE_BYTES = 128 * 2**20  # paths and counts only
 PATIENCE_S = 30.0  # between two looks at whether Ray still lives; a task may take longer
+LIMIT_S = 600.0  # for one item alone; whatever takes longer is taken for dead
+_MORE_S = 30.0  # for each item of a task
 LONGEST_FOLDER = 45  # Ray puts Unix sockets (at most 107 characters) below its folder
 
 
@@ -106,12 +109,14 @@ def run(
     handle: Callable[[Task[Item], frozenset[int]], Result],
     probe: Callable[[Task[Item], int], object],
     num_workers: int,
+    limit_s: float = LIMIT_S,
 ) -> Iterator[Result]:
     """Handle tasks in `num_workers` processes, at most one task in flight for each; yields results as they come.
 
     handle(task, killers) → small picklable result; killers are positions of items that kill their worker and must not
     be touched. probe(task, position) does what is dangerous about one item and nothing else. Both are module-level
-    functions. An exception of handle is raised here. Raises UsageError for a task that kills its worker though none of
+    functions. limit_s: a worker that takes longer for one item is killed, and so is one that takes 30 s more than that
+    for every item of a task. An exception of handle is raised here. Raises UsageError for a task that kills its worker though none of
     its items does alone.
     """
     import ray
@@ -121,6 +126,7 @@ def run(
     waiting = deque()
     fresh = iter(tasks)
     running: dict[Any, tuple[Any, Task[Item], frozenset[int], int]] = {}
+    deadlines: dict[Any, float] = {}
     idle = [actor_class.remote() for _ in range(num_workers)]
     try:
         while True:
@@ -130,11 +136,14 @@ def run(
                     break
                 task, killers, deaths = entry
                 actor = idle.pop()
-                running[actor.call.remote(handle, task, killers)] = (actor, task, killers, deaths)
+                reference = actor.call.remote(handle, task, killers)
+                running[reference] = (actor, task, killers, deaths)
+                deadlines[reference] = time.monotonic() + limit_s + _MORE_S * len(task.items)
             if not running:
                 return
-            for reference in _wait(list(running)):
+            for reference in _wait({one: (entry[0], deadlines[one]) for one, entry in running.items()}):
                 actor, task, killers, deaths = running.pop(reference)
+                del deadlines[reference]
                 try:
                     result = ray.get(reference)
                 except ray.exceptions.RayTaskError as error:
@@ -144,7 +153,7 @@ def run(
                     # The dead worker's core is free for one new worker, no more: a second would wait for ever.
                     actor = actor_class.remote()
                     if deaths:
-                        actor, killers = _find_killers(actor, task, killers, actor_class.remote, probe, dead)
+                        actor, killers = _find_killers(actor, task, killers, actor_class.remote, probe, dead, limit_s)
                     waiting.append((task, killers, 1 - deaths))
                     idle.append(actor)
                 else:
@@ -155,13 +164,22 @@ def run(
             ray.kill(actor)
 
 
-def _wait(references: list[Any]) -> list[Any]:
-    """At least one that is done. Raises UsageError where Ray's own process on this machine died: nothing would come."""
+def _wait(running: dict[Any, tuple[Any, float]]) -> list[Any]:
+    """At least one reference that is done. running: reference → (actor, deadline in monotonic seconds).
+
+    An actor beyond its deadline is killed, and its reference counts as done. Raises UsageError where Ray's own process
+    on this machine died: nothing would come.
+    """
     import ray
 
     home = ray.get_runtime_context().get_node_id()
     while True:
-        if ready := ray.wait(references, timeout=PATIENCE_S)[0]:
+        now = time.monotonic()
+        for actor, deadline in running.values():
+            if deadline <= now:
+                ray.kill(actor)
+        patience_s = max(0.1, min(PATIENCE_S, *(deadline - now for _, deadline in running.values())))
+        if ready := ray.wait(list(running), timeout=patience_s)[0]:
             return ready
         if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == home):
             raise UsageError("Ray's node on this machine died, perhaps for want of memory; run again")
@@ -174,6 +192,7 @@ def _find_killers(
     new_actor: Callable[[], Any],
     probe: Callable[[Task[Item], int], object],
     dead: tuple[type[Exception], ...],
+    limit_s: float,
 ) -> tuple[Any, frozenset[int]]:
     """Try the items of a task one by one; returns a live worker and the positions that kill one."""
     import ray
@@ -181,7 +200,8 @@ def _find_killers(
     killers = set(known)
     for position in sorted(set(range(len(task.items))) - known):
         try:
-            ray.get(_wait([actor.call.remote(probe, task, position)]))
+            reference = actor.call.remote(probe, task, position)
+            ray.get(_wait({reference: (actor, time.monotonic() + limit_s)}))
         except dead:
             killers.add(position)
             actor = new_actor()
@@ -198,14 +218,16 @@ def run_tasks(
     crashed: Result,
     num_workers: int,
     progress: Callable[[int], None],
+    limit_s: float = LIMIT_S,
 ) -> list[Result]:
     """function(item) for every item of every chunk, in order; `crashed` for an item that kills its worker.
 
     function: module-level; its results are small and picklable. progress(number of items done) after each chunk.
+    limit_s: see `run`.
     """
     tasks = [_Chunk(str(number), chunk, number, function, crashed) for number, chunk in enumerate(chunks)]
     done: dict[int, list[Result]] = {}
-    for number, results in run(tasks, _handle_chunk, _probe_chunk, num_workers):
+    for number, results in run(tasks, _handle_chunk, _probe_chunk, num_workers, limit_s):
         done[number] = results
         progress(len(results))
     return [result for number in sorted(done) for result in done[number]]

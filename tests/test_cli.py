@@ -57,6 +57,10 @@ def _refused(result: subprocess.CompletedProcess, *words: str) -> None:
         (("phantom", "/"), ("empty folder",)),
         (("bench", "nothing"), ("nothing", "line")),
         (("verify", "/nowhere"), ("/nowhere",)),
+        (("label", "/nowhere", "--out", "out"), ("/nowhere", "does not exist")),
+        (("label", "tests", "--out", "/proc/x"), ("/proc/x",)),
+        (("label", "tests", "--out", "tests/out"), ("lie in each other",)),
+        (("label", "tests", "--out", "out", "--overrides", "nowhere.csv"), ("nowhere.csv",)),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(arguments, words):
