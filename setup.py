@@ -28,7 +28,8 @@ EXTRAS = {
         "tqdm>=4.66",
     ],
     "gpu": ["cupy-cuda13x>=14" + LINUX],
-    "bench": ["monai>=1.5"],
+    "idc": COMMON + ["idc-index-data>=25"],  # the index of IDC, 78 MB; MIT
+    "bench": ["monai>=1.5", "SimpleITK>=2.5", "dcm2niix>=1.0.20250506", "dcm-classifier>=0.9.9"],
 }
 EXTRAS["test"] = [
     "pytest>=8",
@@ -37,6 +38,10 @@ EXTRAS["test"] = [
     "SimpleITK>=2.5",
     "scipy>=1.15",
     "monai>=1.5",  # the oracle of the ResNets
+    "dcm2niix>=1.0.20250506",  # the oracle of volumes
+    "hypothesis>=6.100",
+    "atheris>=3.0" + LINUX,  # the long fuzzing run
+    "idc-index-data>=25",
     "ruff>=0.12",
 ]
 EXTRAS["all"] = EXTRAS["shard"] + EXTRAS["train"]
@@ -63,7 +68,11 @@ def main() -> None:
             "radnet.launch": "launch",
             "radnet.configs": "configs",
         },
-        package_data={"radnet.configs": ["*.yaml"], "radnet.kernels": ["*.cu"]},
+        package_data={
+            "radnet.configs": ["*.yaml"],
+            "radnet.kernels": ["*.cu"],
+            "radnet.shards.phantom": ["*.yaml"],
+        },
         install_requires=CORE,
         extras_require=EXTRAS,
     )

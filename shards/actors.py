@@ -116,8 +116,8 @@ def run(
     handle(task, killers) → small picklable result; killers are positions of items that kill their worker and must not
     be touched. probe(task, position) does what is dangerous about one item and nothing else. Both are module-level
     functions. limit_s: a worker that takes longer for one item is killed, and so is one that takes 30 s more than that
-    for every item of a task. An exception of handle is raised here. Raises UsageError for a task that kills its worker though none of
-    its items does alone.
+    for every item of a task. An exception of handle is raised here. Raises UsageError for a task that kills its worker
+    though none of its items does alone.
     """
     import ray
 
