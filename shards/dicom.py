@@ -33,8 +33,8 @@ from radnet.volume import Volume
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
-MAX_INFLATED_BYTES = 256 << 20
-MAX_HEADER_BYTES = 256 << 20
+MAX_INFLATED_BYTES = 64 << 20
+MAX_HEADER_BYTES = 16 << 20  # more of it is left to pydicom, which does not keep what is not asked for
 _FIRST_BYTES = 16 << 10  # holds the header of most classic files
 _tag = cache(tag_for_keyword)
 _vr = cache(dictionary_VR)

@@ -4,7 +4,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 NATIVE_SYNTAXES = (IMPLICIT, EXPLICIT, BIG_ENDIAN)
 _BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
 _MAX_VALUES = 16
+_MAX_TEXT_BYTES = 64 << 10  # the labels need a hundred
 _J2K_START = b"\xff\x4f\xff\x51"
 _NOT_A_NUMBER = [float("nan")]
 
@@ -30,6 +31,7 @@ def text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bytes):
+        value = value[:_MAX_TEXT_BYTES]
         try:
             value = value.decode("utf-8")
         except UnicodeDecodeError:
@@ -57,27 +59,41 @@ def numbers(value: Any, vr: str, is_little_endian: bool) -> list[float | int]:
     return [int(number) for number in found] if is_whole else found
 
 
-def codestream_shape(frame: bytes) -> tuple[int, int] | None:
-    """Rows and columns that a JPEG 2000, JPEG or JPEG-LS frame declares; None where it declares none.
+class Codestream(NamedTuple):
+    """What a JPEG-family frame declares of itself."""
 
-    Decoders allocate what the codestream asks for, so it is compared with the header first.
+    rows: int
+    columns: int
+    num_components: int
+    bits: int
+
+
+def codestream(frame: bytes) -> Codestream | None:
+    """What a JPEG 2000, JPEG or JPEG-LS frame declares; None where it declares nothing.
+
+    Decoders allocate what the codestream asks for, and some die of numbers that make no sense, so it is compared with
+    the header first.
     """
     start = frame.find(_J2K_START, 0, 4096)
-    if start >= 0 and len(frame) >= start + 24:
-        x_size, y_size, x_offset, y_offset = struct.unpack_from(">4I", frame, start + 8)
-        return y_size - y_offset, x_size - x_offset
+    if start >= 0 and len(frame) >= start + 43:
+        length, _, x_size, y_size, x_offset, y_offset, x_tile, y_tile = struct.unpack_from(">2H6I", frame, start + 4)
+        num_components, bits = struct.unpack_from(">HB", frame, start + 40)
+        if length != 38 + 3 * num_components or not x_tile or not y_tile:
+            num_components = 0  # no such codestream
+        return Codestream(y_size - y_offset, x_size - x_offset, num_components, (bits & 0x7F) + 1)
     at = 2
-    while frame[:2] == b"\xff\xd8" and at + 9 <= len(frame) and frame[at] == 0xFF:
+    while frame[:2] == b"\xff\xd8" and at + 10 <= len(frame) and frame[at] == 0xFF:
         marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4], "big")
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            return struct.unpack_from(">2H", frame, at + 5)
+            bits, rows, columns, num_components = struct.unpack_from(">B2HB", frame, at + 4)
+            return Codestream(rows, columns, num_components, bits)
         at += 2 + length
     return None
 
 
 def is_cut(frame: bytes) -> bool:
     """True where a JPEG-family frame lacks its end marker: decoders fill the rest with grey and say nothing."""
-    return codestream_shape(frame) is not None and b"\xff\xd9" not in frame[-16:]
+    return codestream(frame) is not None and b"\xff\xd9" not in frame[-16:]
 
 
 def pixel_header_bytes(record: FileRecord) -> int:

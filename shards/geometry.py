@@ -125,6 +125,10 @@ def split(slices: list[Slice]) -> list[Candidate]:
 
 def _separate(stack: list[Slice], name: str) -> list[Candidate]:
     """The stacks among slices of one orientation and shape."""
+    numbered = _parts(stack, (5,))
+    if 1 < len(numbered) <= _MAX_STACKS:  # the writer of an enhanced object says what is a stack
+        names = [_joined(name, f"stack number {number} of {len(numbered)}") for number in range(1, len(numbered) + 1)]
+        return [one for part, part_name in zip(numbered, names, strict=True) for one in _separate(part, part_name)]
     for what in ("is_signed", "photometric"):
         if len({getattr(slice_.record, what) for slice_ in stack}) > 1:
             detail = f"{what.removeprefix('is_')} varies between slices"
@@ -154,7 +158,7 @@ def _separate(stack: list[Slice], name: str) -> list[Candidate]:
 
 # What tells images at one position apart, in order of trial: places in Frame.split. Time comes after what is physical,
 # and the acquisition number, which means something else to every vendor, last.
-_SEPARATORS = {SPLITS[number]: (number,) for number in (5, 1, 3, 4, 2, 0)} | {"several numbers": (0, 1, 2, 3, 4, 5)}
+_SEPARATORS = {SPLITS[number]: (number,) for number in (1, 3, 4, 2, 0)} | {"several numbers": (0, 1, 2, 3, 4)}
 
 
 def _joined(name: str, more: str) -> str:

@@ -9,19 +9,23 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from radnet.shards.elements import BIG_ENDIAN, DEFLATED, IMPLICIT, numbers, text
+from radnet.shards.ledger import Code, SeriesError
 
 _PREAMBLE = 132
 _UNDEFINED = 0xFFFFFFFF
 _MAX_DEPTH = 16
+_MAX_ITEMS = 1 << 16  # frames of a multi-frame file, for one
 _MAX_FINGERPRINT_BYTES = 16 << 10
+_MAX_VALUE_BYTES = 64 << 10  # of an element that is no sequence; the labels need a hundred
 # Bytes before the value, by value representation, in the explicit encodings.
 _HEAD = dict.fromkeys(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split(), 8)
 _HEAD |= dict.fromkeys(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split(), 12)
 _explicit_head = struct.Struct("<HH2sH").unpack_from
 _pair = struct.Struct("<II").unpack_from
 _long = struct.Struct("<I").unpack_from
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xE000FFFE, 0xE00DFFFE, 0xE0DDFFFE  # as little endian numbers: element, then group
+_ITEM, _SEQUENCE_END = 0xE000FFFE, 0xE0DDFFFE  # as little endian numbers: element, then group
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_ITEM_BYTES = b"\xfe\xff\x00\xe0"
 _CLASS, _SYNTAX = 0x00020002, 0x00020010
 
 
@@ -158,7 +162,7 @@ def _walk_explicit(
         if tag in wanted:
             if at > len(buffer):
                 raise Incomplete
-            found[tag] = vr, buffer[start:at]
+            found[tag] = vr, buffer[start : at if vr == b"SQ" else min(at, start + _MAX_VALUE_BYTES)]
         if stop is not None and at > stop:
             raise Unusual
     return at
@@ -188,7 +192,8 @@ def _walk_implicit(
         if tag in wanted:
             if at > len(buffer):
                 raise Incomplete
-            found[tag] = b"", buffer[start:at]
+            is_sequence = length == _UNDEFINED or buffer[start : start + 4] == _ITEM_BYTES
+            found[tag] = b"", buffer[start : at if is_sequence else min(at, start + _MAX_VALUE_BYTES)]
         if stop is not None and at > stop:
             raise Unusual
     return at
@@ -240,6 +245,8 @@ def _items(buffer: bytes, is_implicit: bool, depth: int) -> list[DataSet]:
             else:
                 at = walk(buffer, at, at + length, _All(), elements, depth)
             found.append(DataSet(elements, is_implicit, depth))
+            if len(found) > _MAX_ITEMS:
+                raise SeriesError(Code.TOO_LARGE, f"a sequence of more than {_MAX_ITEMS} items")
     except struct.error:
         raise Unusual from None
     return found
