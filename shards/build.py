@@ -134,6 +134,7 @@ def _build_shards(
         max_spacing_mm=config.max_spacing_mm,
         finest_mm=None if config.finest_mm is None else tuple(config.finest_mm),
         keep_free_text=config.keep_free_text,
+        straighten=config.tilt == "resample",
     )
     tasks = (
         BuildTask(

@@ -11,6 +11,7 @@ from radnet.errors import UsageError
 from radnet.shards.codec import SUFFIX
 
 KINDS = ("dicom", "nifti")
+TILTS = ("keep", "resample")
 
 
 @dataclass
@@ -51,6 +52,7 @@ class ShardConfig:
     finest_mm: list[float] | None = option(
         None, "finest spacing kept along D,H,W; finer axes are averaged; null = native"
     )
+    tilt: str = option("keep", "gantry tilt: keep (the affine is sheared) or resample (onto an orthogonal grid)")
     keep_free_text: bool = option(False, "keep SeriesDescription and the like in the tables")
     privacy: PrivacyConfig = group(PrivacyConfig)
     num_workers: int = option(0, "processes that read and write at once; 0 = all cores")
@@ -72,6 +74,8 @@ def check(config: ShardConfig) -> None:
             raise UsageError(f"source {source.path!r} has kind {source.kind!r}, expected one of {', '.join(KINDS)}")
     if config.codec not in SUFFIX:
         raise UsageError(f"codec is {config.codec!r}, expected one of {', '.join(SUFFIX)}")
+    if config.tilt not in TILTS:
+        raise UsageError(f"tilt is {config.tilt!r}, expected one of {', '.join(TILTS)}")
     fractions = list(asdict(config.splits).values())
     # 0.7 + 0.2 + 0.1 is not 1 in floating point, hence the tolerance.
     # A comparison with nan is false, hence the "not".

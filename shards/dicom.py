@@ -39,6 +39,7 @@ _FIRST_BYTES = 16 << 10  # holds the header of most classic files
 _tag = cache(tag_for_keyword)
 _vr = cache(dictionary_VR)
 _READ = frozenset([*map(_tag, KEYWORDS), *PRIVATE_TAGS])
+_PACKED = dict.fromkeys((b"PK", b"\x1f\x8b"), "a packed file; unpack it and run again if it holds DICOM")
 _POSITION = _tag("ImagePositionPatient")
 
 
@@ -78,7 +79,7 @@ def _fill(record: FileRecord) -> None:
         start = file.read(_FIRST_BYTES)
         has_magic = start[128:132] == b"DICM"
         if not has_magic and start[:2] not in (b"\x08\0", b"\0\x08", b"\x02\0", b"\0\x02"):
-            raise SeriesError(Code.NOT_DICOM)
+            raise SeriesError(Code.NOT_DICOM, _PACKED.get(start[:2], ""))
         if DEFLATED.encode() in start[:1024]:
             _refuse_bomb(file, start)
         try:

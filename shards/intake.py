@@ -62,7 +62,7 @@ def list_sources(config: ShardConfig, key: PrivacyKey) -> list[Listing]:
         seen.update(files)
         listings.append(Listing(source, files, cases))
     if not seen:
-        raise UsageError(f"no file in {', '.join(source.path for source in config.sources)}; nothing to shard")
+        raise UsageError(f"no file in {', '.join(source.path for source in config.sources)}; nothing to read")
     _refuse_case_names(listings, key)
     return listings
 
@@ -177,7 +177,9 @@ def read_rows(listings: Sequence[Listing], key: PrivacyKey, num_workers: int, sa
     rows += group_all(archives, key)
     if all(row.code == Code.NOT_DICOM for row in rows):
         sources = ", ".join(listing.source.path for listing in listings)
-        raise UsageError(f"no DICOM file in {sources}; nothing to shard")
+        packed = sum("packed" in row.detail for row in rows)
+        hint = f"{packed} packed files: unpack them first" if packed else "name a folder of DICOM files"
+        raise UsageError(f"no DICOM file in {sources}; {hint}")
     return sorted(rows, key=lambda row: row.key)
 
 

@@ -20,6 +20,7 @@ from radnet.shards.inventory.row import Row
 from radnet.shards.ledger import Code, LedgerRow, SeriesError, Status
 from radnet.shards.nifti import read_case
 from radnet.shards.public import modality, public_header
+from radnet.shards.straighten import shear_deg, straighten
 from radnet.shards.write import Outcome, Sample, write_shard
 from radnet.volume import Volume
 
@@ -34,6 +35,7 @@ class Recipe:
     max_spacing_mm: float
     finest_mm: tuple[float, float, float] | None
     keep_free_text: bool
+    straighten: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,10 @@ def _read(row: Row, recipe: Recipe) -> _Series:
     reading = read_volume(row.files, stack=row.stack, **limits)
     header = reading.header | {"collection": row.collection}
     notes = [row.detail, *reading.notes] if row.detail else reading.notes
-    return _coarsen(_Series(reading.volume, None, header, notes), recipe)
+    volume = straighten(reading.volume) if recipe.straighten else reading.volume
+    if volume is not reading.volume:
+        notes = [*notes, f"gantry tilt of {shear_deg(reading.volume):.1f} degrees resampled away"]
+    return _coarsen(_Series(volume, None, header, notes), recipe)
 
 
 def _coarsen(series: _Series, recipe: Recipe) -> _Series:

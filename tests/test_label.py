@@ -209,7 +209,6 @@ def test_spreadsheets_find_no_formula(tmp_path):
         assert audit_table.to_csv([{"a": f"{start}1"}], ["a"]).decode().splitlines()[1].lstrip('"').startswith("'")
 
 
-@pytest.mark.xfail(strict=True, reason="needs one inventory row per stack; delete this line with it")
 def test_every_stack_has_a_row(tmp_path):
     def edit(dataset, number):
         if number >= 20:

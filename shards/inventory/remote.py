@@ -129,7 +129,7 @@ def _fetch_all(urls: Sequence[str], config: ListedConfig, say: Say) -> list[File
 
 def from_rows(rows: Sequence[Row], config: ListedConfig, notes: Sequence[str]) -> Corpus:
     """The corpus of an inventory's rows: keyed hashes for names, no free text, labels from the whole header."""
-    rows = sorted(rows, key=lambda row: row.series_key)
+    rows = sorted(rows, key=lambda row: row.key)
     found = [findings(row.header, labels.TAXONOMIES[config.taxonomy]) for row in rows]
     table = _table(rows)
     labelled = to_columns(found, np.arange(len(rows)))
@@ -153,15 +153,17 @@ def _table(rows: Sequence[Row]) -> "pyarrow.Table":
 
     headers = [public_header(row.header) for row in rows]
     columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in NAMES}
+    columns["series_key"] = [row.key for row in rows]
     text = {name: [str(header.get(name) or "") or None for header in headers] for name in _TEXTS}
     text |= {"collection_id": [row.collection for row in rows], "license_short_name": [row.licence for row in rows]}
     text |= {"analysis_result_id": [None] * len(rows), "TransferSyntaxUID": [None] * len(rows)}
     columns |= {name: pyarrow.array(values, pyarrow.large_string()) for name, values in text.items()}
+    sizes = [row.num_bytes / 1e6 * row.num_files / len(row.files) for row in rows]  # its share of the series
     slices = [int(row.header.get("num_slices") or 0) for row in rows]
     columns |= {
-        "instanceCount": pyarrow.array([len(row.files) for row in rows], pyarrow.int64()),
+        "instanceCount": pyarrow.array([row.num_files for row in rows], pyarrow.int64()),
         "num_slices": pyarrow.array(slices, pyarrow.int64()),
-        "series_size_MB": pyarrow.array([row.num_bytes / 1e6 for row in rows], pyarrow.float64()),
+        "series_size_MB": pyarrow.array(sizes, pyarrow.float64()),
         "voxel_bytes": pyarrow.array([float(estimate_bytes(row)) for row in rows], pyarrow.float64()),
         "detail": pyarrow.array([row.detail for row in rows], pyarrow.large_string()),
     }
