@@ -181,8 +181,6 @@ def _own(dataset: Elements, elements: tuple[Private, ...]) -> Iterator[Private]:
 
 def _frames(record: FileRecord, dataset: Elements) -> Iterator[Frame]:
     per_frame = dataset.items(_PER_FRAME)
-    if len(per_frame) not in (0, record.num_frames):
-        return  # refused for want of geometry, before a million items are looked at
     if not per_frame:
         if record.num_frames == 1:
             b_value = values(record.header, "DiffusionBValue")
