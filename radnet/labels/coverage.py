@@ -25,7 +25,7 @@ from radnet.labels.regions import (
     WHOLE_BODY,
 )
 from radnet.labels.text import fold, name_of, phrase, text_of, tokens
-from radnet.labels.view import slice_normal
+from radnet.labels.view import VIEWS, slice_normal
 from radnet.labels.words import LOCALIZER
 
 __all__ = ["COVERAGE", "MIN_HEIGHT_MM", "coverage", "height_mm"]
@@ -157,6 +157,8 @@ def _site_parts(site: str) -> int:
 
 def _by_sequence(header: Mapping[str, Any]) -> Finding:
     found = tokens(name_of(header)) if header.get("Modality") == "MR" else frozenset()
+    if {"t1", "flair"} <= found and found & VIEWS["sagittal"]:
+        return abstain("no body part is named; a sagittal T1-FLAIR is made of the spine as often as of the head")
     for vocabulary, held in BY_SEQUENCE:
         if hits := found & vocabulary:
             return Finding(held, 0.5, f"no body part is named; {min(hits)} is a sequence for one")

@@ -34,7 +34,7 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
         "caput brains encephalon cranien cabeca glowa mozg glioma gbm"
     ),
     ("upper_head_neck",): words(
-        "nasopharynx oropharynx sinus sinuses paranasal pns nnh face facial maxillofacial nasennebenhohlen massif "
+        "nasopharynx oropharynx sinus sinuses paranasal pns nnh face facial maxillofacial nasennebenhohlen paranasali paranasales massif "
         "sinusitis npc nasofaringe orofaringe epipharynx viscerocranium gesichtsschadel"
     ),
     ("lower_head_neck",): words(
@@ -48,7 +48,7 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
         "pulmonar hrlung"
     ),
     ("breast",): words(
-        "breast breasts brst mamma mammae mammo brust sein seins seno mama mamas mammella borsten borst breastuni "
+        "breast breasts brst mamma mammae mammo brust sein seins seno mama mamas mammella mammelle borsten borst breastuni "
         "mammographie mammografie breas brustdruse mammaria breat"
     ),
     ("liver",): words(
@@ -85,11 +85,11 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
     _NONE: words(
         "knee shoulder elbow wrist hand foot ankle finger toe knie schulter hombro rodilla ginocchio spalla genou "
         "epaule cspine tspine lspine lsp tsp csp spine lumbar femur tibia humerus thigh calf forearm tlspine lsspine "
-        "leg legs arm hip hips lumbosacral sacrum coccyx sacroiliac heel wirbelsaule hws bws lws rachis colonne "
+        "leg legs arm hip hips lumbosacral sacrum coccyx sacroiliac heel wirbelsaule hws bws lws rachis rachide colonne "
         "columna colonna wervelkolom pied cheville hanche poignet coude tobillo cadera muneca caviglia anca polso "
-        "hufte ellenbogen handgelenk fuss sprunggelenk lwk iac orbit orbits orbita pituitary sella hypophyse tmj "
+        "hufte ellenbogen handgelenk fuss sprunggelenk lwk cwk twk iac orbit orbits orbita pituitary sella hypophyse tmj "
         "temporal mastoid felsenbein heart cardiac herz coeur cuore corazon hart coronary coronaries lowerlimb "
-        "upperlimb fibula clavicle scapula tendon schouder heup enkel pols rug lombaire cervicale lendenwirbelsaule "
+        "upperlimb fibula clavicle scapula tendon schouder heup enkel pols rug lombaire lombare cervicale lendenwirbelsaule "
         "halswirbelsaule wristhand brachial opticcanal rochers rocher femorala jaw ear dental lwsp"
     ),
 }
@@ -114,7 +114,10 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
             r"(?:p|pel|pelv|pelvis|becken|bekken) ",
             TRUNK,
         ),
-        (r" thorac?o abdomino? pelv\w* | toraco abdomin\w* pelv\w* ", TRUNK),
+        (r" thorac?o ?abdomino? ?pelv\w* | toraco ?abdomin\w* pelv\w* ", TRUNK),
+        (r" (?:thorac?o|toraco) ?(?:and |et |e |y )?abdom\w* ", ("lung", *ABDOMEN)),
+        (r" (?:addome|abdomen|abdome) (?:completo|complet|total|totale) ", LOWER),
+        (r" (?:sen[oi]s?|sinus) paranasa\w* ", ("upper_head_neck",)),
         (r" (?:thorax|chest|thx?|torax|tor) (?:and )?(?:abd?|abdomen|abdo|bauch) ", ("lung", *ABDOMEN)),
         (
             r" (?:abdomen|abd|ab|abdo|bauch|buik|brzuch|addome) (?:and |et |und |e |y |en )?"
@@ -126,7 +129,7 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (
             r" (?:cervical|thoracic|lumbar|c|t|l|ls|tl|dorsal|lumbosacral) (?:spine|sp|rachis|wervel\w*|wirbel\w*) "
             r"| spine (?:cervical|thoracic|lumbar|dorsal|c|t|l) "
-            r"| (?:rachis|columna|colonna|colonne|colona) \w+ | cervical (?:spine )?(?=mri|mr)"
+            r"| (?:rachis|rachide|columna|colonna|colonne|colona) \w+ | cervical (?:spine )?(?=mri|mr)"
             r"|^ (?:mri? |rm |irm )?cervical $",
             _NONE,
         ),
