@@ -59,7 +59,8 @@ def contrast(header: Mapping[str, Any]) -> Finding:
 
     The nearer a source is to the series the more it counts: SeriesDescription, ContrastBolusAgent and -Route,
     ProtocolName, and what was asked for or performed as a whole. A description of the whole study is not heard where
-    the series or its agent speaks, nor of a scout or a timing run, which come before the injection of the exam, nor where it says "yes" of an MR study, which has series from before the injection.
+    the series or its agent speaks, nor for a scout or a timing run, nor where it says "yes" of an MR study: these, and
+    some series of every MR study, are from before the injection.
     """
     is_ct = header.get("Modality") == "CT"
     near = {

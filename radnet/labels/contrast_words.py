@@ -67,7 +67,7 @@ YES = re.compile(
         r"zylne nephrographic nephro nefrografica nephrogram corticomedullary equilibrio equilibrium equil "
         r"hepatobiliary parenchymal washout delay delays delayed dly late pozne opoznione opozn tardif tardive "
         r"tardiva tardia tardio spat spate spaet spaete spatphase spatvenos excretory excretora urographic "
-        r"urographique"
+        r"urographique portoveneus portoveneuze veneuze arteriele"
     )
     + r"\b|\b(?<!\d )(?<!\d)cm\b(?!\W*\d)"
 )

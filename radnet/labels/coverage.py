@@ -177,8 +177,15 @@ def _chosen(sources: dict[str, Named], is_mr: bool) -> tuple[set[str], float, li
         clashes = [said for said in others if not (said & series.regions) and said != series.regions]
         if clashes:
             evidence.append("sources disagree, the name of the series counts")
+        if set(series.words) <= LUNG_WORDS and any(series.regions < said for said in others):
+            evidence.append("of a larger exam: lung may be the window")
+            trust = 0.7
         agree = any(said == series.regions for said in others)
-        return set(series.regions), 0.93 if agree and not clashes else trust if not clashes else 0.7, evidence
+        return (
+            set(series.regions),
+            0.93 if agree and not clashes and trust > 0.7 else trust if not clashes else 0.7,
+            evidence,
+        )
     if body and exam:
         return _body_and_exam(body, exam, evidence)
     nearest = body or exam

@@ -34,8 +34,8 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
         "caput brains encephalon cranien cabeca glowa mozg glioma gbm"
     ),
     ("upper_head_neck",): words(
-        "nasopharynx oropharynx sinus sinuses paranasal pns nnh face facial maxillofacial nasennebenhohlen paranasali paranasales massif "
-        "sinusitis npc nasofaringe orofaringe epipharynx viscerocranium gesichtsschadel"
+        "nasopharynx oropharynx sinus sinuses paranasal pns nnh face facial maxillofacial nasennebenhohlen massif "
+        "sinusitis npc nasofaringe orofaringe epipharynx viscerocranium gesichtsschadel paranasali paranasales"
     ),
     ("lower_head_neck",): words(
         "larynx thyroid kehlkopf schilddruse hypopharynx laringe tiroides tiroide thyroide parathyroid"
@@ -48,8 +48,8 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
         "pulmonar hrlung"
     ),
     ("breast",): words(
-        "breast breasts brst mamma mammae mammo brust sein seins seno mama mamas mammella mammelle borsten borst breastuni "
-        "mammographie mammografie breas brustdruse mammaria breat"
+        "breast breasts brst mamma mammae mammo brust sein seins seno mama mamas mammella borsten borst breastuni "
+        "mammographie mammografie breas brustdruse mammaria breat mammelle"
     ),
     ("liver",): words(
         "liver leber foie lever higado figado fegato hepatic hepatique hcc hepatico watroba hepar livers"
@@ -85,12 +85,13 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
     _NONE: words(
         "knee shoulder elbow wrist hand foot ankle finger toe knie schulter hombro rodilla ginocchio spalla genou "
         "epaule cspine tspine lspine lsp tsp csp spine lumbar femur tibia humerus thigh calf forearm tlspine lsspine "
-        "leg legs arm hip hips lumbosacral sacrum coccyx sacroiliac heel wirbelsaule hws bws lws rachis rachide colonne "
+        "leg legs arm hip hips lumbosacral sacrum coccyx sacroiliac heel wirbelsaule hws bws lws rachis colonne "
         "columna colonna wervelkolom pied cheville hanche poignet coude tobillo cadera muneca caviglia anca polso "
-        "hufte ellenbogen handgelenk fuss sprunggelenk lwk cwk twk iac orbit orbits orbita pituitary sella hypophyse tmj "
+        "hufte ellenbogen handgelenk fuss sprunggelenk lwk iac orbit orbits orbita pituitary sella hypophyse tmj "
         "temporal mastoid felsenbein heart cardiac herz coeur cuore corazon hart coronary coronaries lowerlimb "
-        "upperlimb fibula clavicle scapula tendon schouder heup enkel pols rug lombaire lombare cervicale lendenwirbelsaule "
-        "halswirbelsaule wristhand brachial opticcanal rochers rocher femorala jaw ear dental lwsp"
+        "upperlimb fibula clavicle scapula tendon schouder heup enkel pols rug lombaire cervicale lendenwirbelsaule "
+        "halswirbelsaule wristhand brachial opticcanal rochers rocher femorala jaw ear dental lwsp cwk twk rachide "
+        "lombare"
     ),
 }
 # Several words that together mean something else than each: their regions, and what they leave of the text.
