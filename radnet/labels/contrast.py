@@ -7,20 +7,25 @@ from typing import Any
 
 from radnet.labels import contrast_words as words
 from radnet.labels.finding import Finding, abstain
+from radnet.labels.sequence import is_prior
 from radnet.labels.text import fold, number, split_capitals, text_of
+
+_WEIGHTED = re.compile(r"\b(t[12]|pd)w\b")
 
 
 @lru_cache(maxsize=1 << 15)
 def mention(text: str, is_ct: bool) -> str | None:
     """ "yes" or "no" where a description says so; None where it says nothing or both ("W/WO", "pre and post")."""
+    # The W of T2W is no "with".
+    joined = fold(split_capitals(text)) if is_ct else _WEIGHTED.sub(r"\1", fold(split_capitals(text)))
     # Digits stand apart (5POST: 5 post; gad3: gad 3), and capitals (PostC: post c).
-    folded = re.sub(r"(?<=\d)(?=[a-z])|(?<=[a-z]{2})(?=\d)", " ", fold(split_capitals(text)))
+    folded = re.sub(r"(?<=\d)(?=[a-z])|(?<=[a-z]{2})(?=\d)", " ", joined)
     folded = re.sub(r"\b(pre|post) c\b", r"\1c", folded)
     if words.BOTH.search(folded) or is_ct and words.VIRTUAL.search(folded):
         return None
     rest = words.NOT_CONTRAST.sub(" ", folded)
     without = words.NO.sub(" ", rest)
-    says_no = without != rest or is_ct and bool(words.NO_IN_CT.search(rest))
+    says_no = without != rest
     if words.WITH_ORAL.search(folded) and not says_no:
         return "yes"
     says_yes = bool(words.YES.search(without) or (words.YES_IN_CT if is_ct else words.YES_IN_MR).search(without))
@@ -37,7 +42,7 @@ def _agent(header: Mapping[str, Any]) -> tuple[str | None, float]:
     if words.NO_AGENT.fullmatch(agent):
         return "no", 0.89
     if words.INTRAVENOUS.search(agent) or words.INTRAVENOUS.search(route):
-        return "yes", 0.87 if header.get("Modality") == "MR" else 0.95
+        return "yes", 0.87 if header.get("Modality") == "MR" else 0.89
     if words.ELSEWHERE.search(agent) or words.ELSEWHERE.search(route):
         return None, 0.0
     if words.NOT_SAID.fullmatch(agent):
@@ -46,7 +51,7 @@ def _agent(header: Mapping[str, Any]) -> tuple[str | None, float]:
     # In MR the agent is often noted once for an exam that has series from before the injection.
     if header.get("Modality") == "MR" or not words.KNOWN_AGENT.search(agent):
         return "yes", 0.85
-    return "yes", 0.93
+    return "yes", 0.89
 
 
 def contrast(header: Mapping[str, Any]) -> Finding:
@@ -54,7 +59,8 @@ def contrast(header: Mapping[str, Any]) -> Finding:
 
     The nearer a source is to the series the more it counts: SeriesDescription, ContrastBolusAgent and -Route,
     ProtocolName, and what was asked for or performed as a whole. A description of the whole study is not heard where
-    the series or its agent speaks, nor where it says "yes" of an MR study, which has series from before the injection.
+    the series or its agent speaks, nor for a scout or a timing run, nor where it says "yes" of an MR study: these, and
+    some series of every MR study, are from before the injection.
     """
     is_ct = header.get("Modality") == "CT"
     near = {
@@ -72,6 +78,8 @@ def contrast(header: Mapping[str, Any]) -> Finding:
     }
     if not is_ct:
         far = {source: said for source, said in far.items() if source == "ProtocolName" or said[0] == "no"}
+    if is_prior(header):
+        far = {}
     votes = {source: said for source, said in near.items() if said[0]}
     if not votes:
         votes = {source: said for source, said in far.items() if said[0]}

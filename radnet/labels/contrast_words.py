@@ -19,7 +19,7 @@ _WITHOUT = _any(r"without w/o wo w\.o\.? ohne sans zonder sin senza sem bez no n
 _PLAIN_WITHOUT = _any("without w/?o ohne sans zonder sin senza sem")
 _BEFORE = _any("before pre vor avant voor prima antes przed")
 _WITH = _any(r"with w/? mit avec met con com post after nach n\. apres na dopo despues tras plus")
-_AND = _any("and und et y e en or plus")
+_AND = _any("and und et y e en or plus puis dann")
 # A procedure, not an injection, is what came before or after.
 _PROCEDURE = (
     _any(
@@ -45,7 +45,7 @@ NO = re.compile(
     rf"\b{_WITHOUT}\W*{_AGENT}\b|\b{_BEFORE}\W*{_AGENT}\b|\bs/\s?{_MARKS}\b|\bo\.?\s?km\b|\b"
     + _any(
         "woc unenhanced nonenhanced non_enhanced noncontrast noncon nonc ncct nect nc nativ native nativo nativa "
-        "nativer plain precontrast pregad pregd prec precon blanco tnc prekontrast smdc basal basale diretta "
+        "nativer plain precontrast pregad pregd prec precon blanco tnc prekontrast smdc basal basale diretta simple "
         "vacio unenh nonenh nce sciv"
     )
     + rf"\b|\b(?:without|w/o|w\W?o|wo)\b{_ELSE}|\bpre\b(?![\s-]*{_PROCEDURE})"
@@ -54,21 +54,20 @@ NO = re.compile(
     r"|(?:^|\s)-\s?c\b(?!\W*spine)|\b(?<!/)c-(?![\w-])|\bc minus\b|\biv\s?-(?![\w-])|(?:^|\s)-\s?(?:km|ca|gd|civ)\b"
     r"|\b[ki]-(?=\s|$)"
 )
-NO_IN_CT = re.compile(r"\bsimple\b")
 YES = re.compile(
     rf"\b{_WITH}\W{{0,3}}{_AGENT}\b|\bc/\s?{_MARKS}\b(?!/)|\bpost\b(?![\s-]*{_PROCEDURE})"
-    r"|\+\s?(?:c|k|km|cm|gd|gad\w*|iv|mdc|ci|civ|contrast\w*|kontrast\w*|k\s?\d)\b|\bc\s?\+(?!\s?\d)|\b"
+    r"|\+\s?(?:c|k|km|cm|gd|gad\w*|iv|mdc|ci|civ|contrast\w*|kontrast\w*|k\s?\d)\b|\bc\s?\+(?!\d)|\b(?:i|iv)\s?\+(?=\s|$)|\b"
     + _any(
         r"postcontrast postgad postgd postc postcon postkm contrast contraste contrasto contrastado contrastada "
         r"kontrast\w* kontrascie km gad gado gadolinium gadavist gadovist gd magnevist dotarem eovist primovist "
-        r"multihance omniscan prohance enh enhanced enhancement enhancing ce cect cemra cmdc mdc injected injecte "
+        r"multihance omniscan prohance enh enhanced enhancement enhancing ce cect cemra cmdc mdc civ injected injecte "
         r"injection injektion arterial arteriell arterielle arteriel arteriosa arteriale arterieel arterienphase "
         r"tetnic\w* portal portale portaal portalfase portalvenous portalvenos portalvenose portalvenoes\w* "
         r"portalveneus portovenous portovenosa porto wrotna venous venos venose venosa veineux venoso veneus zylna "
         r"zylne nephrographic nephro nefrografica nephrogram corticomedullary equilibrio equilibrium equil "
         r"hepatobiliary parenchymal washout delay delays delayed dly late pozne opoznione opozn tardif tardive "
         r"tardiva tardia tardio spat spate spaet spaete spatphase spatvenos excretory excretora urographic "
-        r"urographique"
+        r"urographique portoveneus portoveneuze veneuze arteriele"
     )
     + r"\b|\b(?<!\d )(?<!\d)cm\b(?!\W*\d)"
 )
@@ -80,7 +79,7 @@ YES_IN_CT = re.compile(
         r"thrombosis embol\w* [234]\s?-?\s?phase multiphase triphasic biphasic ven del bolus omnipaque isovue "
         r"optiray opti\s?\d* ultravist visipaque iomeron imeron xenetix omni"
     )
-    + r"\b|\b\d{2,3}\s?secs?\b|\b\d{1,3}\s?(?:cc|ml)\b|\b(?:i|iv)\s?\+(?=\s|$)|\bp\.\s?v\."
+    + r"\b|\b\d{2,3}\s?secs?\b|\b\d{1,3}\s?(?:cc|ml)\b|\bp\.\s?v\."
     r"|\bcontr\b|\b(?:a|v|d)\s?-?phase\b"
     r"|(?<!lung )(?<!bone )(?<!lng )(?<!tissue )(?<!mediastinal )\bw\b"
     r"(?!/?\s?(?:breath|bh\b|nav|fat|arms|o\b|l\b|b\b|\d*\s?l\s?\d))"
@@ -92,10 +91,10 @@ DYNAMIC = re.compile(r"\b(?:dce|dsc)\b|\b(?:20|30|45|60|70|90|120|180)\s?secs?\b
 NOT_CONTRAST = re.compile(
     r"\bphase\W?contrast\w*|\b(?:edge|lung)\W?enh\w*|\b(?:oral|po|enteric|rectal|positive|negative)\W*contrast\w*"
     r"|\bno\W?delay\w*|\bcontrast\W?(?:ratio|scale|resolution)|\bmulti\W?contrast|\blate\W*(?:effect|follow)\w*"
-    r"|\bin\W?vivo|(?:^|\s)-\s?gad\w*|\bc\W?/\W?a\W?/\W?p\b|\bc-a-p\b"
+    r"|\bven\W?bold\b|\bin\W?vivo|(?:^|\s)-\s?gad\w*|\bc\W?/\W?a\W?/\W?p\b|\bc-a-p\b"
 )
 WITH_ORAL = re.compile(rf"\b(?:iv|i\.v\.)\W*{_AND}?\W*(?:po|oral\w*)\b|\b(?:po|oral\w*)\W*{_AND}?\W*iv\b")
-UNENHANCED_FLOW = re.compile(r"\b(?:tof|2dtof|3dtof|swi|pc|venobold|qiss|native)\b")
+UNENHANCED_FLOW = re.compile(r"\b(?:tof|2dtof|3dtof|swi|pc|venobold|ven\W?bold|qiss|native)\b")
 AGENT_NAMED = re.compile(r"post|gad|km|\+\s?c\b")
 # Made without contrast from a scan with it.
 VIRTUAL = re.compile(r"\b(?:vnc|virtual non|virtual unenhanced|vue)\b")

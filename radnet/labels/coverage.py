@@ -25,7 +25,7 @@ from radnet.labels.regions import (
     WHOLE_BODY,
 )
 from radnet.labels.text import fold, name_of, phrase, text_of, tokens
-from radnet.labels.view import slice_normal
+from radnet.labels.view import VIEWS, slice_normal
 from radnet.labels.words import LOCALIZER
 
 __all__ = ["COVERAGE", "MIN_HEIGHT_MM", "coverage", "height_mm"]
@@ -157,6 +157,8 @@ def _site_parts(site: str) -> int:
 
 def _by_sequence(header: Mapping[str, Any]) -> Finding:
     found = tokens(name_of(header)) if header.get("Modality") == "MR" else frozenset()
+    if {"t1", "flair"} <= found and found & VIEWS["sagittal"]:
+        return abstain("no body part is named; a sagittal T1-FLAIR is made of the spine as often as of the head")
     for vocabulary, held in BY_SEQUENCE:
         if hits := found & vocabulary:
             return Finding(held, 0.5, f"no body part is named; {min(hits)} is a sequence for one")
@@ -175,8 +177,15 @@ def _chosen(sources: dict[str, Named], is_mr: bool) -> tuple[set[str], float, li
         clashes = [said for said in others if not (said & series.regions) and said != series.regions]
         if clashes:
             evidence.append("sources disagree, the name of the series counts")
+        if set(series.words) <= LUNG_WORDS and any(series.regions < said for said in others):
+            evidence.append("of a larger exam: lung may be the window")
+            trust = 0.7
         agree = any(said == series.regions for said in others)
-        return set(series.regions), 0.93 if agree and not clashes else trust if not clashes else 0.7, evidence
+        return (
+            set(series.regions),
+            0.93 if agree and not clashes and trust > 0.7 else trust if not clashes else 0.7,
+            evidence,
+        )
     if body and exam:
         return _body_and_exam(body, exam, evidence)
     nearest = body or exam

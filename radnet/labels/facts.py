@@ -18,6 +18,10 @@ _CONTRAST_WORDS = {
 }
 
 
+# How vendors name sequences that invert: *tir2d1_16, tirB2d1, FIR2D, spcir, fse_ir, CubeT2FLAIR.
+_INVERTING_PULSE = re.compile(r"tir\w*|\w*ir|\w*flair")
+
+
 @dataclass(frozen=True)
 class Facts:
     """words: of the series' name. image_type, scanning, pulse: tokens of ImageType, ScanningSequence and the names that
@@ -54,6 +58,16 @@ class Facts:
         return bool(
             (self.words | self.pulse) & words.FLAIR or words.FLAIR_PHRASE.search(self.phrase) or self.said == "flair"
         )
+
+    @property
+    def denies_inversion(self) -> bool:
+        """Whether ScanningSequence names an echo and no inversion, and no other tag speaks of one."""
+        is_tagged = (
+            self.ti_ms is not None
+            or bool(self.scanning & {"ir", "rm"} or "ir" in self.image_type or self.said in ("flair", "stir"))
+            or any(map(_INVERTING_PULSE.fullmatch, self.pulse))
+        )
+        return bool(self.scanning & {"se", "gr", "ep"}) and not is_tagged
 
     @property
     def is_inverted(self) -> bool:

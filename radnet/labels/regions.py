@@ -35,7 +35,7 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
     ),
     ("upper_head_neck",): words(
         "nasopharynx oropharynx sinus sinuses paranasal pns nnh face facial maxillofacial nasennebenhohlen massif "
-        "sinusitis npc nasofaringe orofaringe epipharynx viscerocranium gesichtsschadel"
+        "sinusitis npc nasofaringe orofaringe epipharynx viscerocranium gesichtsschadel paranasali paranasales"
     ),
     ("lower_head_neck",): words(
         "larynx thyroid kehlkopf schilddruse hypopharynx laringe tiroides tiroide thyroide parathyroid"
@@ -49,7 +49,7 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
     ),
     ("breast",): words(
         "breast breasts brst mamma mammae mammo brust sein seins seno mama mamas mammella borsten borst breastuni "
-        "mammographie mammografie breas brustdruse mammaria breat"
+        "mammographie mammografie breas brustdruse mammaria breat mammelle"
     ),
     ("liver",): words(
         "liver leber foie lever higado figado fegato hepatic hepatique hcc hepatico watroba hepar livers"
@@ -90,7 +90,8 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
         "hufte ellenbogen handgelenk fuss sprunggelenk lwk iac orbit orbits orbita pituitary sella hypophyse tmj "
         "temporal mastoid felsenbein heart cardiac herz coeur cuore corazon hart coronary coronaries lowerlimb "
         "upperlimb fibula clavicle scapula tendon schouder heup enkel pols rug lombaire cervicale lendenwirbelsaule "
-        "halswirbelsaule wristhand brachial opticcanal rochers rocher femorala jaw ear dental lwsp"
+        "halswirbelsaule wristhand brachial opticcanal rochers rocher femorala jaw ear dental lwsp cwk twk rachide "
+        "lombare"
     ),
 }
 # Several words that together mean something else than each: their regions, and what they leave of the text.
@@ -114,7 +115,10 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
             r"(?:p|pel|pelv|pelvis|becken|bekken) ",
             TRUNK,
         ),
-        (r" thorac?o abdomino? pelv\w* | toraco abdomin\w* pelv\w* ", TRUNK),
+        (r" thorac?o ?abdomino? ?pelv\w* | toraco ?abdomin\w* pelv\w* ", TRUNK),
+        (r" (?:thorac?o|toraco) ?(?:and |et |e |y )?abdom\w* ", ("lung", *ABDOMEN)),
+        (r" (?:addome|abdomen|abdome) (?:completo|complet|total|totale) ", LOWER),
+        (r" (?:sen[oi]s?|sinus) paranasa\w* ", ("upper_head_neck",)),
         (r" (?:thorax|chest|thx?|torax|tor) (?:and )?(?:abd?|abdomen|abdo|bauch) ", ("lung", *ABDOMEN)),
         (
             r" (?:abdomen|abd|ab|abdo|bauch|buik|brzuch|addome) (?:and |et |und |e |y |en )?"
@@ -126,7 +130,7 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (
             r" (?:cervical|thoracic|lumbar|c|t|l|ls|tl|dorsal|lumbosacral) (?:spine|sp|rachis|wervel\w*|wirbel\w*) "
             r"| spine (?:cervical|thoracic|lumbar|dorsal|c|t|l) "
-            r"| (?:rachis|columna|colonna|colonne|colona) \w+ | cervical (?:spine )?(?=mri|mr)"
+            r"| (?:rachis|rachide|columna|colonna|colonne|colona) \w+ | cervical (?:spine )?(?=mri|mr)"
             r"|^ (?:mri? |rm |irm )?cervical $",
             _NONE,
         ),

@@ -25,6 +25,11 @@ def is_localizer(header: Mapping[str, Any]) -> bool:
     return _localizer(header) is not None
 
 
+def is_prior(header: Mapping[str, Any]) -> bool:
+    """True for a scout and for a run that times the bolus: what an exam makes before its agent is given."""
+    return is_localizer(header) or bool(words.BOLUS_TIMING.search(phrase(name_of(header))))
+
+
 def _localizer(header: Mapping[str, Any]) -> Finding | None:
     if hits := tokens_of(header, "ImageType", "ScanOptions") & _LOCALIZER_TYPES:
         return Finding("LOCALIZER", 0.99, f"ImageType or ScanOptions: {min(hits)}")

@@ -27,6 +27,9 @@ _NO_WEIGHTING = ("rho", "map", "maps", "mapping", "prep", "star", "star map", "v
 _VERTEBRAE = re.compile(r"\b[ctl]\d{1,2}\s?(?:-|to)\s?[ctls]\d{1,2}\b")
 _SPACED = re.compile(r"\bt-([12])\b(?!\s?(?:spine|wi\w))")
 _PREPARED = re.compile(r"\bt2[\s-]?prep\w*")
+# One word in two: venous BOLD, and the balanced sequences of Philips, which are also TFE and FFE.
+_VENOUS = re.compile(r"\bven[\s-]bold\b")
+_BALANCED = re.compile(r"\bb[\s-](ffe|tfe)\b")
 _STAR = re.compile(r"\b([tr]2)\s?(?:\*|-?star\b)")
 _CAPITALS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\d)(?=[A-Z][a-z])")
 
@@ -49,6 +52,7 @@ def tokens(text: str) -> frozenset[str]:
     apart (t2flair: t2, flair; tse2d1: tse; sub1: sub). T2* becomes t2star; a range of vertebrae (T1-T4) is left out."""
     folded = _VERTEBRAE.sub(" ", fold(f"{text} {split_capitals(text)}"))
     folded = _PREPARED.sub(" t2prep ", folded)
+    folded = _BALANCED.sub(r" b\1 \1 ", _VENOUS.sub(" venbold ", folded))
     folded = _STAR.sub(r" \1star ", _SPACED.sub(r"t\1", folded))
     found = set(re.findall(r"[a-z0-9]+", folded))
     for token in list(found):

@@ -6,7 +6,7 @@ from radnet.labels.finding import Finding, abstain
 from radnet.labels.technique import technique_of
 
 # Inversion times in ms that null fat, by field in tesla up to which they hold: about 0.69 of fat's T1.
-_FAT_NULL_MS = ((0.1, 40, 110), (0.6, 60, 150), (1.2, 90, 180), (2.4, 100, 210), (4.0, 150, 290), (20.0, 180, 350))
+_FAT_NULL_MS = ((0.1, 40, 110), (0.6, 60, 150), (1.2, 90, 180), (2.4, 100, 235), (4.0, 150, 290), (20.0, 180, 350))
 _ANY_FAT_NULL_MS = (80, 290)
 _HEAD = frozenset("brain head skull neuro hirn schadel cerveau crane cerebro craneo encefalo cervello hersenen".split())
 
@@ -27,6 +27,8 @@ def stir(facts: Facts) -> Finding | None:
     is_named = bool(facts.words & {"stir", "fstir", "tstir"}) or facts.said == "stir"
     if facts.ti_ms is not None:
         return _stir_by_time(facts, is_named)
+    if is_named and facts.denies_inversion:
+        return abstain("the name says STIR, ScanningSequence knows no inversion")
     if is_named:
         return Finding("STIR", 0.89, "name of the series: stir")
     is_t1 = "t1" in facts.words
@@ -34,6 +36,8 @@ def stir(facts: Facts) -> Finding | None:
         return None
     if facts.words & {"tirm", "tir"} and facts.words & _HEAD:
         return abstain("name of the series: tirm, which in the head may be STIR or FLAIR; no InversionTime")
+    if facts.denies_inversion:
+        return abstain("the name says inversion recovery, ScanningSequence knows no inversion")
     return Finding("STIR", 0.8, "name of the series: inversion recovery, no FLAIR")
 
 
@@ -79,11 +83,15 @@ def flair(facts: Facts) -> Finding | None:
 def _flair_by_name(facts: Facts, named: str) -> Finding:
     if "t1" in facts.words and "t2" in facts.words:
         return abstain("the name says FLAIR and both T1 and T2")
+    if facts.denies_inversion:
+        return abstain(f"the name says {named}, ScanningSequence knows no inversion")
     te_ms = facts.te_ms
     if te_ms is not None and (te_ms >= 60) != (named == "T2-FLAIR"):
         return abstain(f"the name says {named}, EchoTime {te_ms:g} ms does not fit")
     if facts.tr_ms is not None and (facts.tr_ms >= 3500) != (named == "T2-FLAIR"):
         return abstain(f"the name says {named}, RepetitionTime {facts.tr_ms:g} ms does not fit")
+    if facts.tr_ms is not None and facts.tr_ms < 1200:
+        return abstain(f"the name says {named}, RepetitionTime {facts.tr_ms:g} ms leaves no time to invert")
     is_spelled_out = facts.words & {"t1", "t2"} or te_ms is not None
     return Finding(named, 0.93 if is_spelled_out else 0.89, f"name of the series: flair → {named}")
 
@@ -116,6 +124,8 @@ def gradient_echo(facts: Facts) -> Finding | None:
     if (hits := (facts.words | facts.pulse) & words.SUSCEPTIBILITY) or facts.said == "t2star":
         return Finding("T2STAR", 0.88, f"name of the sequence: {min(hits) if hits else 't2star'}")
     named = [name for name in ("t1", "t2", "pd") if name in facts.words]
+    if clash := _gradient_clash(facts, named):
+        return abstain(clash)
     if named == ["pd"]:
         return Finding("PD", 0.75, "gradient echo named PD")
     if named == ["t2"]:
@@ -125,6 +135,16 @@ def gradient_echo(facts: Facts) -> Finding | None:
     if hits := (facts.words | facts.pulse) & words.T1_GRADIENT:
         return Finding("T1", 0.85, f"name of the sequence: {min(hits)}")
     return _gradient_by_times(facts)
+
+
+def _gradient_clash(facts: Facts, named: list[str]) -> str:
+    """Why the times of a gradient echo exclude the weighting of its name; "" where they do not."""
+    te_ms, tr_ms, flip_deg = facts.te_ms, facts.tr_ms, facts.flip_deg
+    if named == ["t2"] and te_ms is not None and te_ms < (4 if facts.field_t and facts.field_t > 4 else 8):
+        return f"the name says T2, EchoTime {te_ms:g} ms is too short for a T2*-weighted gradient echo"
+    if named == ["pd"] and flip_deg and tr_ms and flip_deg >= 40 and tr_ms < 350:
+        return f"the name says PD, FlipAngle {flip_deg:g} and RepetitionTime {tr_ms:g} ms weight by T1"
+    return ""
 
 
 def _gradient_by_times(facts: Facts) -> Finding:
@@ -153,7 +173,10 @@ def weighted(facts: Facts) -> Finding | None:
         return Finding(timed or named, 0.7, f"{evidence or 'the name'} → {timed or named}; fat or opposed phase alone")
     if timed:
         return Finding(timed, 0.97 if named else 0.89, f"{evidence} → {timed}")
-    if named and evidence and not _is_plausible(named, facts):
+    # Where tags and name disagree on the echo the times have no verdict of their own, but still exclude.
+    is_timed = facts.tr_ms is not None and facts.te_ms is not None
+    if named and is_timed and not _is_plausible(named, facts):
+        evidence = evidence or f"RepetitionTime {facts.tr_ms:g} ms and EchoTime {facts.te_ms:g} ms"
         return abstain(f"the name says {named}, {evidence} does not fit")
     return Finding(named, 0.85, f"the name says {named}") if named else None
 

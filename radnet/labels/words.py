@@ -114,7 +114,7 @@ SINGLE_SHOT = words(
 )
 ECHO_PLANAR = words("epi ep epfid epse epb ep2d fmri bold dtiepi dwiepi epidwi ep3d")
 # A plain "h" is HASTE in Siemens' own names of sequences, and nowhere else.
-PULSE_SPIN_ECHO = SPIN_ECHO | words("h hsf")
+PULSE_SPIN_ECHO = SPIN_ECHO | words("h hsf fir fir2d fir3d")
 FLAIR = words("flair flairs darkfluid turboflair fastflair flairfs flairsense darkfl eflair")
 FLAIR_PHRASE = re.compile(r" dark ?fl(?:uid|uids)?(?= )| fluid attenuat\w*| fl u?id dark ")
 PROTON_DENSITY = words("pd dp pdw pdfs dpfs proton protonen protonica densitepd rho pdspair pdspir pdtse")
