@@ -30,7 +30,7 @@ def test_what_the_machine_does_is_no_fault_of_the_file(tmp_path, monkeypatch, nu
     def fails(*arguments, **options):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("radnet.shards.dicom.pydicom.dcmread", fails)
+    monkeypatch.setattr("radnet.shards.dicom.walker.read", fails)
     with pytest.raises(OSError) as caught:
         read_volume(files)
     assert caught.value.errno == number
@@ -45,10 +45,10 @@ def test_no_memory_is_no_fault_of_the_file_but_a_forbidden_file_is(tmp_path, mon
 
         return call
 
-    monkeypatch.setattr("radnet.shards.dicom.pydicom.dcmread", fails(MemoryError()))
+    monkeypatch.setattr("radnet.shards.dicom.walker.read", fails(MemoryError()))
     with pytest.raises(MemoryError):
         read_volume(files)
-    monkeypatch.setattr("radnet.shards.dicom.pydicom.dcmread", fails(PermissionError(errno.EACCES, "no")))
+    monkeypatch.setattr("radnet.shards.dicom.walker.read", fails(PermissionError(errno.EACCES, "no")))
     assert read_header(files[0]).code is Code.UNREADABLE
 
 
