@@ -135,6 +135,10 @@ def _describe_shared(record: FileRecord, dataset: Elements) -> None:
     record.high_bit = int(_first(header, "HighBit", record.bits_stored - 1))
     record.photometric = str(_first(header, "PhotometricInterpretation", ""))
     record.is_signed = _first(header, "PixelRepresentation", 0) == 1
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):  # writers mistake its sign; its bits are right
+        number = int(_first(header, keyword, 0))
+        if record.is_signed and 0 < record.bits_allocated <= 64 and number >= 1 << (record.bits_allocated - 1):
+            header[keyword] = number - (1 << record.bits_allocated)
     if "PixelPaddingValue" in header:
         padding = int(_first(header, "PixelPaddingValue", 0))
         record.padding = (padding, int(_first(header, "PixelPaddingRangeLimit", padding)))
