@@ -88,7 +88,8 @@ def _fill(record: FileRecord) -> None:
             header = None
         try:
             if header:
-                record.sop_class, record.transfer_syntax, offset = header[1], header[0], header[3]
+                record.sop_class, record.transfer_syntax = header.sop_class, header.transfer_syntax
+                offset = header.pixel_offset
                 describe(record, _Walked(header.data))
         except walker.Unusual:
             header = None
