@@ -129,13 +129,14 @@ def _is_zip(file: str) -> bool:
     return file.lower().endswith(".zip") and os.path.isfile(file) and zipfile.is_zipfile(file)
 
 
+def _stack(row: Row, settings: Settings) -> _Stack:
+    return _Stack(row.files, row.stack, modality(row.header), settings.min_slices)
+
+
 def _check(rows: Sequence[Row], settings: Settings, num_workers: int, say: Say) -> list[_Checked]:
     """What becomes of every row; only candidates are read."""
     candidates = [number for number, row in enumerate(rows) if row.code is Code.OK]
-    stacks = [
-        _Stack(rows[number].files, rows[number].stack, modality(rows[number].header), settings.min_slices)
-        for number in candidates
-    ]
+    stacks = [_stack(rows[number], settings) for number in candidates]
     results = [_Checked(row.code, row.detail, (), {}) for row in rows]
     size = max(1, min(16, len(stacks) // (8 * num_workers)))
     chunks = [stacks[at : at + size] for at in range(0, len(stacks), size)]
@@ -257,7 +258,7 @@ def _draw(
     rows: Sequence[Row], chosen: set[str], settings: Settings, num_workers: int, say: Say
 ) -> dict[str, list[tuple[str, bytes]]]:
     picked = [row for row in rows if row.key in chosen]
-    stacks = [_Stack(row.files, row.stack, modality(row.header), settings.min_slices) for row in picked]
+    stacks = [_stack(row, settings) for row in picked]
     progress = _progress("pictures", len(stacks), say)
     chunks = [[stack] for stack in stacks]
     found = actors.run_tasks(_draw_stack, chunks, [], num_workers, progress, limit_s=VOLUME_LIMIT_S)

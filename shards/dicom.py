@@ -83,17 +83,8 @@ def _fill(record: FileRecord) -> None:
         if DEFLATED.encode() in start[:1024]:
             _refuse_bomb(file, start)
         try:
-            header = _walk(file, start, record.num_bytes) if has_magic else None
+            offset = _fill_by_walking(record, file, start)
         except walker.Unusual:
-            header = None
-        try:
-            if header:
-                record.sop_class, record.transfer_syntax = header.sop_class, header.transfer_syntax
-                offset = header.pixel_offset
-                describe(record, _Walked(header.data))
-        except walker.Unusual:
-            header = None
-        if not header:
             offset = _fill_by_pydicom(record, file, has_magic)
     if record.transfer_syntax in elements.NATIVE_SYNTAXES:
         record.pixel_offset = offset
@@ -103,17 +94,25 @@ def _fill(record: FileRecord) -> None:
             raise SeriesError(Code.TRUNCATED, f"{max(found, 0)} of {num_pixel_bytes} bytes of pixels")
 
 
-def _walk(file: BinaryIO, buffer: bytes, num_bytes: int) -> walker.Header:
-    """Walk the start of the file, then more and more of it."""
+def _fill_by_walking(record: FileRecord, file: BinaryIO, buffer: bytes) -> int:
+    """Fill `record` from the start of the file, and more and more of it; returns where the pixels start.
+
+    Raises walker.Unusual where pydicom should read the file.
+    """
+    if buffer[128:132] != b"DICM":
+        raise walker.Unusual
     while True:
-        is_whole = len(buffer) >= num_bytes
         try:
-            return walker.read(buffer, is_whole, _READ)
+            header = walker.read(buffer, len(buffer) >= record.num_bytes, _READ)
+            break
         except walker.Incomplete:
             piece = file.read(min(3 * len(buffer), MAX_HEADER_BYTES - len(buffer)))
             if not piece:
                 raise walker.Unusual from None
             buffer += piece
+    record.sop_class, record.transfer_syntax = header.sop_class, header.transfer_syntax
+    describe(record, _Walked(header.data))
+    return header.pixel_offset
 
 
 def _fill_by_pydicom(record: FileRecord, file: BinaryIO, has_magic: bool) -> int:
