@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from radnet.errors import UsageError
+from radnet.urls import filesystem, is_local, patiently, telling
 
 if TYPE_CHECKING:
     import pyarrow
-
 SCHEMA = 1
 TEMPORARY = ".tmp-"  # prefix of files being written; one that is found later was left by a process that died
 _LEFTOVER = re.compile(re.escape(TEMPORARY) + r"\w[\w.-]*-[a-z0-9_]{8}")  # as `_temporary` names them
@@ -50,16 +50,6 @@ class Index:
     totals: dict[str, int] = field(default_factory=dict)
 
 
-def _is_local(path: str) -> bool:
-    return "://" not in str(path) or str(path).startswith("file://")
-
-
-def _filesystem(path: str) -> tuple[object, str]:
-    from fsspec.core import url_to_fs
-
-    return url_to_fs(str(path))
-
-
 def join(root: str, name: str) -> str:
     """`name` inside `root`, for folders and URLs alike."""
     return f"{str(root).rstrip('/')}/{name}"
@@ -67,21 +57,41 @@ def join(root: str, name: str) -> str:
 
 def exists(path: str) -> bool:
     """True if the file, folder or object is there."""
-    filesystem, inner = _filesystem(path)
-    return filesystem.exists(inner)
+    system, inner = filesystem(path)
+    with telling(path):
+        return system.exists(inner)
+
+
+def sizes(root: str) -> dict[str, int]:
+    """Name → bytes of the files directly in a folder or below a URL; {} where there is none."""
+    system, inner = filesystem(root)
+    with telling(root):
+        try:
+            found = system.ls(inner, detail=True)
+        except FileNotFoundError:
+            return {}
+    return {entry["name"].rsplit("/", 1)[-1]: int(entry["size"] or 0) for entry in found if entry["type"] == "file"}
+
+
+def remove(path: str) -> None:
+    """Delete a file or object, if it is there."""
+    system, inner = filesystem(path)
+    with telling(path), suppress(FileNotFoundError):
+        system.rm_file(inner)
 
 
 def read_bytes(path: str) -> bytes:
     """The whole file. Raises FileNotFoundError."""
-    filesystem, inner = _filesystem(path)
-    return filesystem.cat_file(inner)
+    system, inner = filesystem(path)
+    with telling(path):
+        return system.cat_file(inner)
 
 
 def sha256(path: str, block_bytes: int = 1 << 20) -> str:
     """Hex digest of a file, read in blocks."""
-    filesystem, inner = _filesystem(path)
+    system, inner = filesystem(path)
     digest = hashlib.sha256()
-    with filesystem.open(inner, "rb") as file:
+    with telling(path), system.open(inner, "rb") as file:
         while block := file.read(block_bytes):
             digest.update(block)
     return digest.hexdigest()
@@ -94,7 +104,7 @@ def writing(path: str, mode: int = 0o644) -> Iterator[BinaryIO]:
     Local: temporary file in the same folder, fsync, rename, fsync of the folder. Remote: temporary file here, then one
     put (an object is invisible before the put completes). mode: permission bits of a local file.
     """
-    if _is_local(path):
+    if is_local(path):
         target = Path(str(path).removeprefix("file://"))
         with _temporary(target.parent, target.name) as file:
             yield file
@@ -107,8 +117,13 @@ def writing(path: str, mode: int = 0o644) -> Iterator[BinaryIO]:
     with _temporary(Path(tempfile.gettempdir()), Path(str(path)).name) as file:
         yield file
         file.flush()
-        filesystem, inner = _filesystem(path)
-        filesystem.put_file(file.name, inner)
+        patiently(lambda: _put(file.name, path))
+
+
+def _put(local: str, path: str) -> None:
+    system, inner = filesystem(path)
+    with telling(path):
+        system.put_file(local, inner)
 
 
 @contextmanager
@@ -123,9 +138,14 @@ def _temporary(folder: Path, name: str) -> Iterator[BinaryIO]:
             os.unlink(temporary)
 
 
+def is_leftover_name(name: str) -> bool:
+    """True for the name of a file that is being written, or was by a process that died."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
 def is_leftover(path: Path) -> bool:
     """True for a file that a process which died was writing."""
-    return _LEFTOVER.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()
+    return is_leftover_name(path.name) and path.is_file() and not path.is_symlink()
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -155,6 +175,16 @@ def write_atomic(path: str, content: bytes, mode: int = 0o644) -> None:
     """Write a file whole or not at all (see `writing`)."""
     with writing(path, mode) as file:
         file.write(content)
+
+
+def write_parquet(path: str, table: "pyarrow.Table", mode: int = 0o644) -> None:
+    """Write a table whole or not at all (see `writing`)."""
+    import pyarrow
+    import pyarrow.parquet
+
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(table, sink)
+    write_atomic(path, sink.getvalue().to_pybytes(), mode)
 
 
 def write_index(root: str, index: Index) -> None:

@@ -30,6 +30,9 @@ class Code(StrEnum):
     TIME_SERIES = "time_series"
     SPACING_TOO_LARGE = "spacing_too_large"
     UNEVEN_SPACING = "uneven_spacing"
+    LICENCE = "licence"
+    FACE = "face"
+    DUPLICATE = "duplicate"
     UNREADABLE = "unreadable"
     TRUNCATED = "truncated"
     DECODE = "decode"
@@ -58,6 +61,9 @@ _EXCLUDED = {
     Code.TIME_SERIES: "several time points, diffusion weights or echoes share positions; export each as its own series",
     Code.SPACING_TOO_LARGE: "slices lie further apart than max_spacing_mm; raise it to keep the series",
     Code.UNEVEN_SPACING: "distances between slices differ; export the evenly spaced part as its own series",
+    Code.LICENCE: "its licence is one of exclude_licences; nothing to do",
+    Code.FACE: "may show a face, and faces=exclude; nothing to do",
+    Code.DUPLICATE: "a copy of a series in another split, added later; nothing to do",
 }
 _FAILED = {
     Code.UNREADABLE: "the file cannot be parsed; fetch it from the archive again",

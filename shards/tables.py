@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from radnet.shards.inventory.row import Row
+from radnet.shards.inventory import Entry
 from radnet.shards.ledger import LedgerRow, Status
 from radnet.store import write_atomic
 
@@ -37,12 +37,17 @@ def _type(name: str) -> Any:
     return pyarrow.float64() if name.endswith(NUMBERS) else pyarrow.string()
 
 
-def write_attribution(path: str, ledger: Iterable[LedgerRow], rows: Iterable[Row]) -> None:
-    """Write ATTRIBUTION: each collection whose series were sharded, its licence and the number of series."""
-    sources = {row.key: (row.collection or "(no name)", row.licence or "(licence not stated)") for row in rows}
-    counts = Counter(sources[row.series_key] for row in ledger if row.status == Status.SHARDED)
+def write_attribution(path: str, ledger: Iterable[LedgerRow], entries: Iterable[Entry]) -> None:
+    """Write ATTRIBUTION: each collection whose series were sharded, its licence, DOI, index, and number of series."""
+    origins = {entry.key: entry.origin._replace(split="") for entry in entries}
+    counts = Counter(origins[row.series_key] for row in ledger if row.status == Status.SHARDED)
     lines = ["This shard set holds image series from:", ""]
-    lines += [
-        f"{collection}: {counts[collection, licence]} series, {licence}" for collection, licence in sorted(counts)
-    ]
+    for origin in sorted(counts):
+        said = [
+            f"{origin.collection or '(no name)'}: {counts[origin]} series",
+            origin.licence or "(licence not stated)",
+            f"https://doi.org/{origin.doi}" if origin.doi else "",
+            f"listed in {origin.release}" if origin.release else "",
+        ]
+        lines.append(", ".join(filter(None, said)))
     write_atomic(path, ("\n".join(lines) + "\n").encode())
