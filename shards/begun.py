@@ -93,7 +93,7 @@ def refuse_foreign(out: str, private: Path) -> None:
         names = store.sizes(out)
         folders = {path.name for path in Path(out).iterdir() if path.is_dir()} if os.path.isdir(out) else set()
     except NotADirectoryError:
-        raise UsageError(f"{out} is a file; name a folder as out") from None
+        raise UsageError(f"{out} is a file or lies below one; name a folder as out") from None
     if RUN in names:
         return
     others = [name for name in names if not store.is_leftover_name(name)] + sorted(folders - {PRIVATE})

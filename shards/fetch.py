@@ -171,6 +171,16 @@ def _refuse_changed(found: Sequence[int], stamped: Sequence[int]) -> None:
         raise SeriesError(Code.CHANGED, "a file differs in size or time from the one in the inventory")
 
 
+@contextmanager
+def fetched(files: Sequence[str], stamps: Sequence[Sequence[int]]) -> Iterator[list[str]]:
+    """The files of one series where they can be read, for as long as the block lasts. Raises as `Fetched`."""
+    here = Fetched(files, stamps)
+    try:
+        yield here.files
+    finally:
+        here.close()
+
+
 class Ahead:
     """Fetches the next series while one is being read: two of them on disk at most."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from radnet.shards import actors
 from radnet.shards.actors import Task
 from radnet.shards.dicom import stored_slice
-from radnet.shards.fetch import Ahead
+from radnet.shards.fetch import fetched
 from radnet.shards.inventory import Entry, Row
 from radnet.shards.ledger import Code, SeriesError
 from radnet.shards.nifti import middle_case
@@ -60,16 +60,11 @@ def _pixel_hash(row: Row) -> str:
         which = [0] if row.kind == "nifti" else [row.middle[0]] if row.middle else []
         if not which:
             return ""
-        with Ahead([([row.files[at] for at in which], [row.stamps[at] for at in which])]) as ahead:
-            with ahead.take(0) as (file,):
-                plane, num_slices = (
-                    middle_case(file)
-                    if row.kind == "nifti"
-                    else (
-                        stored_slice(file, row.middle[1]),
-                        len(row.slices),
-                    )
-                )
+        with fetched([row.files[at] for at in which], [row.stamps[at] for at in which]) as (file,):
+            if row.kind == "nifti":
+                plane, num_slices = middle_case(file)
+            else:
+                plane, num_slices = stored_slice(file, row.middle[1]), len(row.slices)
     except SeriesError:
         return ""  # it will fail again when the series is read, and be recorded there
     if plane.min() == plane.max():

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from radnet.shards.actors import Task
 from radnet.shards.codec import SUFFIX, encode, npy, percentiles, quantise
 from radnet.shards.dicom import read_volume
 from radnet.shards.face import face
-from radnet.shards.fetch import Ahead
+from radnet.shards.fetch import Ahead, fetched
 from radnet.shards.inventory import Entry, Row
 from radnet.shards.ledger import Code, LedgerRow, SeriesError, Status
 from radnet.shards.nifti import read_case
@@ -81,8 +82,7 @@ def build_shard(task: BuildTask, killers: frozenset[int]) -> Built:
 def probe(task: BuildTask, position: int) -> None:
     """Do what may kill a worker, and nothing else: decode and encode one series."""
     row = task.items[position].unpack()
-    with Ahead([(row.files, row.stamps)]) as ahead:
-        outcome(row, ahead, 0, task.recipe, task.split)
+    outcome(row, fetched(row.files, row.stamps), task.recipe, task.split)
 
 
 def _outcomes(task: BuildTask, killers: frozenset[int]) -> Iterator[Outcome]:
@@ -94,7 +94,7 @@ def _outcomes(task: BuildTask, killers: frozenset[int]) -> Iterator[Outcome]:
             if position in killers:
                 yield Outcome(ledger_row(task.items[position], Code.DECODER_CRASH), None)
             else:
-                yield outcome(row, ahead, number, task.recipe, task.split)
+                yield outcome(row, ahead.take(number), task.recipe, task.split)
                 number += 1
 
 
@@ -104,14 +104,14 @@ def ledger_row(series: Entry | Row, code: Code, detail: str = "") -> LedgerRow:
     return LedgerRow(series.key, series.patient_key, code, detail, series.num_files, name)
 
 
-def outcome(row: Row, ahead: Ahead, number: int, recipe: Recipe, split: str) -> Outcome:
-    """Read one series, the one of this number in `ahead`, and make its sample; what cannot be read or used is an
-    Outcome without one.
+def outcome(row: Row, fetching: AbstractContextManager[Sequence[str]], recipe: Recipe, split: str) -> Outcome:
+    """Read one series and make its sample; what cannot be read or used is an Outcome without one.
 
-    Raises OSError or MemoryError where the machine is at fault: such a series must be tried again, not written off.
+    fetching: gives its files, see `fetch.fetched`. Raises OSError or MemoryError where the machine is at fault: such a
+    series must be tried again, not written off.
     """
     try:
-        with ahead.take(number) as files:
+        with fetching as files:
             series = _read(row, files, recipe)
         return Outcome(ledger_row(row, Code.OK, row.detail), _sample(row, series, recipe, split))
     except SeriesError as error:

@@ -68,7 +68,6 @@ def test_dali_reads_what_was_written(tmp_path, codec):
         assert geometry.tobytes() == npy(np.arange(24.0))
 
 
-
 def _finished(stem: str, job: str) -> Sidecar | None:
     root, name = stem.rsplit("/", 1)
     return finished(root, name, job, store.sizes(root))
