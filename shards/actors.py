@@ -91,7 +91,7 @@ def _folder() -> str | None:
 
 @dataclass(frozen=True)
 class Task(Generic[Item]):
-    """Some items that one worker handles together; name is for messages."""
+    """Some items that one worker handles together; name is for messages and Ray's dashboard."""
 
     name: str
     items: Sequence[Item]
@@ -136,7 +136,7 @@ def run(
                     break
                 task, killers, deaths = entry
                 actor = idle.pop()
-                reference = actor.call.remote(handle, task, killers)
+                reference = actor.call.options(name=task.name).remote(handle, task, killers)
                 running[reference] = (actor, task, killers, deaths)
                 deadlines[reference] = time.monotonic() + limit_s + _MORE_S * len(task.items)
             if not running:
@@ -200,7 +200,8 @@ def _find_killers(
     killers = set(known)
     for position in sorted(set(range(len(task.items))) - known):
         try:
-            reference = actor.call.remote(probe, task, position)
+            name = f"{task.name}, item {position} alone"
+            reference = actor.call.options(name=name).remote(probe, task, position)
             ray.get(_wait({reference: (actor, time.monotonic() + limit_s)}))
         except dead:
             killers.add(position)
@@ -225,7 +226,9 @@ def run_tasks(
     function: module-level; its results are small and picklable. progress(number of items done) after each chunk.
     limit_s: see `run`.
     """
-    tasks = [_Chunk(str(number), chunk, number, function, crashed) for number, chunk in enumerate(chunks)]
+    tasks = [
+        _Chunk(f"{function.__name__} {number}", chunk, number, function, crashed) for number, chunk in enumerate(chunks)
+    ]
     done: dict[int, list[Result]] = {}
     for number, results in run(tasks, _handle_chunk, _probe_chunk, num_workers, limit_s):
         done[number] = results

@@ -20,6 +20,7 @@ from radnet.shards.inventory.row import Row
 from radnet.shards.ledger import Code, SeriesError
 from radnet.shards.nifti import Case, list_cases
 from radnet.shards.privacy import PrivacyKey
+from radnet.shards.progress import Pace
 from radnet.shards.record import FileRecord
 
 Say = Callable[[str], None]
@@ -184,12 +185,13 @@ def read_rows(listings: Sequence[Listing], key: PrivacyKey, num_workers: int, sa
 
 
 def _read_headers(files: Sequence[str], num_workers: int, say: Say) -> list[FileRecord]:
-    start, done = time.monotonic(), 0
+    start, done, pace = time.monotonic(), 0, Pace()
 
     def progress(num: int) -> None:
         nonlocal done
         done += num
-        say(f"headers {done}/{len(files)}  {done / (time.monotonic() - start):.0f}/s")
+        if pace.due(is_last=done == len(files)):
+            say(f"headers {done}/{len(files)}  {done / (time.monotonic() - start):.0f}/s")
 
     size = min(HEADERS_PER_CHUNK, -(-len(files) // (4 * num_workers)) or 1)
     chunks = [files[at : at + size] for at in range(0, len(files), size)]

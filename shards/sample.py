@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from radnet.shards.codec import SUFFIX, encode, npy, percentiles, quantise
 from radnet.shards.dicom import read_volume
 from radnet.shards.guard import guard
 from radnet.shards.inventory.row import Row
-from radnet.shards.ledger import Code, LedgerRow, SeriesError, Status
+from radnet.shards.ledger import Code, LedgerRow, SeriesError
 from radnet.shards.nifti import read_case
 from radnet.shards.public import modality, public_header
 from radnet.shards.straighten import shear_deg, straighten
@@ -50,11 +51,11 @@ class BuildTask(Task[Row]):
 
 @dataclass(frozen=True)
 class Built:
-    """A finished shard in numbers, for progress. num_bytes: of the tar; num_slices: of its samples."""
+    """A finished shard in numbers, for progress. codes: code of the ledger → series; num_slices: of its samples;
+    num_bytes: of the tar."""
 
     name: str
-    num_series: int
-    num_failed: int
+    codes: dict[str, int]
     num_slices: int
     num_bytes: int
 
@@ -72,9 +73,9 @@ class _Series:
 def build_shard(task: BuildTask, killers: frozenset[int]) -> Built:
     """Write one shard; a series that fails becomes a ledger row. killers: positions not to be touched."""
     sidecar = write_shard(task.stem, _outcomes(task, killers), task.mark)
-    num_failed = sum(row.status == Status.FAILED for row in sidecar.ledger)
+    codes = Counter(str(row.code) for row in sidecar.ledger)
     num_slices = sum(row["num_slices"] for row in sidecar.labels)
-    return Built(task.name, len(sidecar.ledger), num_failed, num_slices, sidecar.info.num_bytes)
+    return Built(task.name, dict(codes), num_slices, sidecar.info.num_bytes)
 
 
 def probe(task: BuildTask, position: int) -> None:

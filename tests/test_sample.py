@@ -47,7 +47,7 @@ def test_series_that_kill_workers_are_recorded_and_not_touched(rows, tmp_path):
     built = build_shard(task, frozenset({1}))
     codes = [row.code for row in read_sidecar(task.stem).ledger]
     assert codes == [Code.OK, Code.DECODER_CRASH, Code.OK]
-    assert (built.num_series, built.num_failed) == (3, 1)
+    assert built.codes == {Code.OK: 2, Code.DECODER_CRASH: 1}
 
 
 def test_a_source_that_is_away_stops_the_worker_and_fails_no_series(rows):
