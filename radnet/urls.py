@@ -1,6 +1,7 @@
 """Paths and URLs of any fsspec store: opened in one way, errors of one kind, patience with those that are away."""
 
 import errno
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-PUBLIC_BUCKETS = ("idc-open-data", "idc-open-data-two", "idc-open-data-cr")  # of IDC: read without credentials
+PUBLIC_BUCKETS = ("idc-open-data", "idc-open-data-two", "idc-open-data-cr")  # of IDC: no credentials are needed
 PATIENCE_S = 300.0  # with a store that is away or answers with errors
 # Bytes that trickle are waited for; a connection on which nothing comes for a minute is dead.
 _S3 = {"connect_timeout": 10, "read_timeout": 60, "retries": {"mode": "standard", "max_attempts": 5}}
@@ -43,7 +44,8 @@ def filesystem(path: str) -> tuple["fsspec.AbstractFileSystem", str]:
     options: dict[str, Any] = {}
     if str(path).startswith(("s3://", "s3a://")):
         options = {"use_listings_cache": False, "config_kwargs": _S3}
-        if str(path).split("/")[2] in PUBLIC_BUCKETS:
+        has_credentials = "AWS_ACCESS_KEY_ID" in os.environ or "AWS_PROFILE" in os.environ
+        if str(path).split("/")[2] in PUBLIC_BUCKETS and not has_credentials:
             options["anon"] = True
     try:
         return url_to_fs(str(path), **options)
