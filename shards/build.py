@@ -14,10 +14,11 @@ from pathlib import Path
 
 from radnet import store
 from radnet.errors import UsageError
-from radnet.shards import actors, intake, ledger, tables
+from radnet.shards import actors, intake, ledger, overrides, tables
 from radnet.shards.config import ShardConfig, check
 from radnet.shards.inventory.row import Row
 from radnet.shards.ledger import Code, LedgerRow, Status
+from radnet.shards.overrides import EVERY_CLASS
 from radnet.shards.plan import SPLITS, ShardJob, plan
 from radnet.shards.privacy import load_key
 from radnet.shards.sample import BuildTask, Built, Recipe, build_shard, ledger_row, probe
@@ -50,6 +51,7 @@ def build(config: ShardConfig, say: Say) -> Totals:
     check(config)
     out = Path(os.path.realpath(config.out))  # unlike resolve, it leaves links in a circle to whoever opens them
     key = load_key(config.privacy.key)
+    corrections = overrides.read(config.overrides, EVERY_CLASS) if config.overrides else overrides.Overrides()
     with _refusing_what_the_machine_does(out):
         listings = intake.list_sources(config, key)
         intake.refuse_foreign(out)
@@ -67,10 +69,11 @@ def build(config: ShardConfig, say: Say) -> Totals:
                 if rows is None:
                     rows = intake.read_rows(listings, key, num_workers, say)
                     intake.save(out, rows, prints, config)
+                corrections.refuse_unknown(row.key for row in rows)
                 jobs = plan(rows, config).jobs
                 _build_shards(out, jobs, rows, config, num_workers, say)
             _clear_leftovers(out)  # of workers that died
-            return _finish(out, jobs, rows, config, prints, say)
+            return _finish(out, jobs, rows, config, prints, corrections, say)
 
 
 @contextmanager
@@ -176,7 +179,13 @@ class _Progress:
 
 
 def _finish(
-    out: Path, jobs: Sequence[ShardJob], rows: Sequence[Row], config: ShardConfig, prints: dict[str, str], say: Say
+    out: Path,
+    jobs: Sequence[ShardJob],
+    rows: Sequence[Row],
+    config: ShardConfig,
+    prints: dict[str, str],
+    corrections: overrides.Overrides,
+    say: Say,
 ) -> Totals:
     """Tables, attribution, and index.json last."""
     sidecars: dict[str, Sidecar] = {}
@@ -187,16 +196,19 @@ def _finish(
         sidecars[job.name] = sidecar
     ledger_rows = [row for sidecar in sidecars.values() for row in sidecar.ledger]
     ledger_rows += [ledger_row(row, row.code, row.detail) for row in rows if row.code != Code.OK]
-    tables.write_labels(str(out / "labels.parquet"), [row for sidecar in sidecars.values() for row in sidecar.labels])
-    ledger.write(str(out / "ledger.parquet"), ledger_rows)
-    tables.write_attribution(str(out / "ATTRIBUTION"), ledger_rows, rows)
+    labels = [corrections.apply(row["key"], row) for sidecar in sidecars.values() for row in sidecar.labels]
+    hashes = {
+        "labels.parquet": tables.write_labels(str(out / "labels.parquet"), labels),
+        "ledger.parquet": ledger.write(str(out / "ledger.parquet"), ledger_rows),
+        "ATTRIBUTION": tables.write_attribution(str(out / "ATTRIBUTION"), ledger_rows, rows),
+    }
     splits: dict[str, list[store.ShardInfo]] = {split: [] for split in SPLITS}
     for job in jobs:
         if sidecars[job.name].info.num_samples:
             splits[job.split].append(sidecars[job.name].info)
     num_bytes = sum(info.num_bytes for shards in splits.values() for info in shards)
     totals = ledger.totals(ledger_rows) | {"num_bytes": num_bytes}
-    index = store.Index(config.codec, splits, {name: prints[name] for name in intake.PUBLIC_PRINTS}, totals)
+    index = store.Index(config.codec, splits, {name: prints[name] for name in intake.PUBLIC_PRINTS}, totals, hashes)
     store.write_index(str(out), index)
     for line in ledger.summary(ledger_rows):
         say(line)
