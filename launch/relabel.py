@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     corrections = overrides.read(arguments.overrides, chosen) if arguments.overrides else None
     found = relabel(root, corrections)
     if not found.reads_rules:
-        print(f"{root} has no full headers: only what is set by hand was changed", file=sys.stderr)
+        print(f"{root} has no full headers: rules were not read again", file=sys.stderr)
     if not found.is_new:
         print(f"{root}: nothing changed, nothing written")
         return OK

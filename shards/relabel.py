@@ -61,7 +61,7 @@ def relabel(root: str, corrections: Overrides | None) -> Relabelled:
     written = [row for shards in index.splits.values() for info in shards for row in _written(root, info)]
     before = store.read_labels(root).to_pylist() if is_whole else written
     if corrections is not None:
-        corrections.refuse_unknown(row.series_key for row in ledger.read(store.join(root, "ledger.parquet")))
+        corrections.refuse_unknown(_every_key(root))
     headers = _inventory(root)
     reads_rules = headers is not None or _has_free_text(root, written)
     if not reads_rules and corrections is None:
@@ -72,7 +72,7 @@ def relabel(root: str, corrections: Overrides | None) -> Relabelled:
     if reads_rules:
         ruled = _ruled(root, written, headers)
     else:
-        ruled = (_restored(row, old[row["key"]]) for row in written)
+        ruled = (_restored(row, old[row["key"]], corrections) for row in written)
     after = [_by_hand(row, old[row["key"]], corrections) for row in ruled]
     order = {row["key"]: place for place, row in enumerate(before)}
     after.sort(key=lambda row: order[row["key"]])
@@ -91,6 +91,14 @@ def _written(root: str, info: store.ShardInfo) -> list[Row]:
     return sidecar.labels
 
 
+def _every_key(root: str) -> list[str]:
+    """The keys of all series of the archive; what is set by hand may be about one that was excluded."""
+    try:
+        return [row.series_key for row in ledger.read(store.join(root, "ledger.parquet"))]
+    except (FileNotFoundError, ValueError):
+        raise UsageError(f"ledger.parquet is missing from {root}, or damaged; run radnet verify {root}") from None
+
+
 def _inventory(root: str) -> Headers | None:
     """Key of a series → its full header, from the owner's own inventory; None where the set has none."""
     path = store.join(root, INVENTORY)
@@ -106,11 +114,11 @@ def _inventory(root: str) -> Headers | None:
 
 def _provenances(root: str, rows: Iterable[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
     """Every row with what its KEY.json holds; rows of a shard follow each other."""
-    shard, members = "", []
+    shard, listed = "", []
     for row in rows:
         if row["shard"] != shard:
-            shard, members = row["shard"], places(root, row["shard"])
-        content = read_members(root, row, members[row["position"]], ("json",))["json"]
+            shard, listed = row["shard"], places(root, row["shard"])
+        content = read_members(root, row, listed, ("json",))["json"]
         yield row, json.loads(content)
 
 
@@ -130,10 +138,11 @@ def _ruled(root: str, rows: Iterable[Row], headers: Headers | None) -> Iterator[
         yield row | read(header).row() | {"rules_version": RULES_VERSION}
 
 
-def _restored(row: Row, old: Row) -> Row:
-    """What the rules said when the table was last made. Values that a human replaced are known from the day of writing
-    alone, so the rules must not have changed since."""
-    replaced = [name for name in _FINDINGS if _is_by_hand(old, name)]
+def _restored(row: Row, old: Row, corrections: Overrides) -> Row:
+    """What the rules said when the table was last made. Where a human's value goes without another in its place, theirs
+    is known from the day of writing alone, so the rules must not have changed since."""
+    now = corrections.apply(row["key"], dict.fromkeys(old))
+    replaced = [name for name in _FINDINGS if _is_by_hand(old, name) and not _is_by_hand(now, name)]
     if replaced and row["rules_version"] != old["rules_version"]:
         raise UsageError(
             f"what rules {old['rules_version']} said of {', '.join(replaced)} of {row['key']} is not known any more; "

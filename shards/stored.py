@@ -4,7 +4,7 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,14 +67,15 @@ def places(root: str, shard: str) -> list[list[idx.Member]]:
 
 
 def read_members(
-    root: str, row: Mapping[str, Any], members: Iterable[idx.Member], suffixes: Iterable[str] = ()
+    root: str, row: Mapping[str, Any], listed: Sequence[Sequence[idx.Member]], suffixes: Iterable[str] = ()
 ) -> dict[str, bytes]:
     """Suffix → content of the members of one sample, all of them or those of `suffixes`.
 
-    row: of labels.parquet. members: of this sample (see `places`). Raises UsageError where one is missing or its bytes
-    are not those that were written.
+    row: of labels.parquet. listed: the `places` of its shard. Raises UsageError where one is missing or its bytes are
+    not those that were written.
     """
     crc32 = json.loads(row["crc32"])
+    members = listed[row["position"]] if 0 <= row["position"] < len(listed) else []
     found = {one.suffix: one for one in members if one.name == f"{row['key']}.{one.suffix}"}
     if found.keys() != crc32.keys():
         raise UsageError(f"{row['shard']}.idx has other members for {row['key']} than labels.parquet; {_verify(root)}")
@@ -98,10 +99,7 @@ def read_sample(root: str, codec: str, row: Mapping[str, Any]) -> Stored:
     Voxels are int16 where they are stored as they were, else float32 (off by at most half the scale). Raises UsageError
     where something is missing or damaged.
     """
-    members = places(root, row["shard"])
-    if not 0 <= row["position"] < len(members):
-        raise UsageError(f"{row['shard']}.idx has no sample number {row['position']}; {_verify(root)}")
-    contents = read_members(root, row, members[row["position"]])
+    contents = read_members(root, row, places(root, row["shard"]))
     try:
         geometry = _array(contents["geometry.npy"])
         shape = tuple(int(size) for size in geometry[:3])
