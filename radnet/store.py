@@ -223,9 +223,9 @@ def read_index(root: str) -> Index:
         raise UsageError(
             f"{root} has no index.json: it is not a finished shard set; run `radnet shard CONFIG` (again) to finish it"
         ) from None
-    except (UsageError, PermissionError):
+    except (UsageError, OSError):  # a store that is away has lost nothing
         raise
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         raise UsageError(damaged) from None
     if schema != SCHEMA:
         _refuse_schema(path, schema)

@@ -17,12 +17,16 @@ from radnet import store
 from radnet.errors import OK, UsageError
 from radnet.launch import show
 from radnet.shards import idx
+from radnet.shards import stored as stored_samples
+from radnet.shards.codec import quantise
 from radnet.shards.dicom import read_volume
 from radnet.shards.glyphs import ADVANCE, HEIGHT, draw
 from radnet.shards.nifti import read_case
 from radnet.shards.poster import SIDE_PIXELS, poster
+from radnet.shards.tables import write_labels
 from radnet.volume import Volume
 from tests.conftest import ROOT
+from tests.corpus import write_set
 from tests.sets import phantom_rows, write_phantom_set
 
 HEAVY = {"torch", "ray", "nvidia", "deepspeed", "webdataset", "matplotlib", "omegaconf"}
@@ -70,6 +74,13 @@ def test_nifti_holds_what_the_reader_read(made, rows, tmp_path, ending):
             found = nibabel.load(beside)
             np.testing.assert_array_equal(np.asanyarray(found.dataobj).transpose(2, 1, 0), mask)
             np.testing.assert_array_equal(found.affine, image.affine)
+
+
+def test_voxels_that_are_no_whole_numbers_come_back_as_near_as_they_are_stored(tmp_path):
+    voxels = np.random.default_rng(3).normal(0, 1, (4, 5, 6)).astype(np.float32)
+    stored, scale, offset = quantise(Volume(voxels, (1, 1, 1), (0, 0, 0), np.eye(3)))
+    real = stored_samples._real(stored, scale, offset)
+    assert real.dtype == np.float32 and np.abs(real - voxels).max() <= scale / 2 * (1 + 1e-3)
 
 
 def test_a_case_survives_the_way_through_nifti(made, rows, tmp_path):
@@ -178,12 +189,9 @@ def test_keys_that_are_none_or_several(made, rows, tmp_path):
 def test_a_key_that_begins_another_is_itself(tmp_path, rows):
     first = next(row for row in rows if row.kind == "dicom")
     made = write_phantom_set(tmp_path / "set", [first, rows[-1]], keep_free_text=False, keep_inventory=False)
-    from radnet.shards.stored import find
-    from radnet.shards.tables import write_labels
-
     label = store.read_labels(str(made)).to_pylist()[0]
     write_labels(str(made / "labels.parquet"), [label, label | {"key": f"{label['key']}-1", "position": 1}])
-    assert find(store.read_labels(str(made)), label["key"])["position"] == 0
+    assert stored_samples.find(store.read_labels(str(made)), label["key"])["position"] == 0
 
 
 def test_behind_a_url(made, rows, tmp_path):
@@ -220,8 +228,6 @@ def test_it_needs_none_of_the_heavy_libraries(made, rows, tmp_path):
 
 
 def test_provenance_without_a_header_is_shown_too(tmp_path):
-    from tests.corpus import write_set
-
     made = write_set(tmp_path / "set", {"train": 2})
     assert show.main([str(made), "key0001", "--out", str(tmp_path / "a.png")]) == OK
     assert json.loads((made / "index.json").read_text())["schema"] == 2
