@@ -27,6 +27,7 @@ EXTRAS = {
         "matplotlib>=3.10",
         "tqdm>=4.66",
     ],
+    "s3": ["s3fs>=2025.3"],  # S3 and what speaks its API, behind fsspec; BSD
     "gpu": ["cupy-cuda13x>=14" + LINUX],
     "idc": COMMON + ["idc-index-data>=25"],  # the index of IDC, 78 MB; MIT
     "bench": ["monai>=1.5", "SimpleITK>=2.5", "dcm2niix>=1.0.20250506", "dcm-classifier>=0.9.9"],
@@ -42,9 +43,12 @@ EXTRAS["test"] = [
     "hypothesis>=6.100",
     "atheris>=3.0" + LINUX,  # the long fuzzing run
     "idc-index-data>=25",
+    "moto[s3]>=5.1",  # S3 on 127.0.0.1, served by flask; moto[server] brings every other service
+    "flask>=3",
+    "flask-cors>=5",
     "ruff>=0.12",
-]
-EXTRAS["all"] = EXTRAS["shard"] + EXTRAS["train"]
+] + EXTRAS["s3"]
+EXTRAS["all"] = EXTRAS["shard"] + EXTRAS["train"] + EXTRAS["s3"]
 
 
 def main() -> None:

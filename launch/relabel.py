@@ -1,10 +1,11 @@
 """Read the labels of a finished shard set again, or set them by hand. Tars are not touched.
 
-    radnet relabel SHARDS [--overrides FILE.csv] [--taxonomy paper|extended]
+    radnet relabel SHARDS [--overrides FILE.csv] [--taxonomy paper|extended] [--private DIR]
 
-Applies today's rules to the full headers: SHARDS/private/inventory.parquet, which the owner of a set has, or the tars
-of a set that was made with keep_free_text. Writes labels.parquet and, after it, its hash in index.json; writes nothing
-where nothing changed, and prints what did. A set without full headers takes what is set by hand, and nothing else.
+Applies today's rules to the full headers: the inventory that radnet shard left in the private folder, which the owner
+of a set has, or the tars of a set that was made with keep_free_text. Writes labels.parquet and, after it, its hash in
+index.json; writes nothing where nothing changed, and prints what did. A set without full headers takes what is set by
+hand, and nothing else.
 
 overrides: a CSV file with the columns series_key,label,value,who,why (see radnet label --help). It wins over the rules,
 and its evidence reads "override by WHO: WHY". FILE holds all that is set by hand: what an earlier file set and FILE
@@ -29,6 +30,7 @@ def main(argv: list[str]) -> int:
     add("shards", metavar="SHARDS", help="folder or URL of a finished shard set")
     add("--overrides", metavar="FILE.csv", help="labels set by hand, which win; replaces an earlier file")
     add("--taxonomy", choices=("paper", "extended"), default="paper", help="classes of sequence (default paper: five)")
+    add("--private", metavar="DIR", default="", help="private folder, where the config names one (privacy.folder)")
     arguments = parser.parse_args(argv)
     root = shard_set(arguments.shards)
     from radnet.labels.taxonomy import taxonomy
@@ -37,7 +39,7 @@ def main(argv: list[str]) -> int:
 
     chosen = taxonomy(arguments.taxonomy)
     corrections = overrides.read(arguments.overrides, chosen) if arguments.overrides else None
-    found = relabel(root, corrections)
+    found = relabel(root, corrections, arguments.private)
     if not found.reads_rules:
         print(f"{root} has no full headers: rules were not read again", file=sys.stderr)
     if not found.is_new:

@@ -1,9 +1,10 @@
 """Turn archives of DICOM series, or NIfTI cases, into a shard set.
 
-    radnet shard CONFIG [key=value …]
+    radnet shard CONFIG [--extend] [key=value …]
     ray job submit --working-dir . -- python launch/shard.py CONFIG [key=value …]
 
-Run it again after an interruption: only missing shards are built. Leaves with 0 when all went well, 2 for a mistake in
+Run it again after an interruption: only missing shards are built. --extend adds the series that the sources have got
+since, as new shards; no patient changes the split. Leaves with 0 when all went well, 2 for a mistake in
 usage or input, 8 when some series failed (ledger.parquet says which and why).
 """
 
@@ -19,15 +20,18 @@ SHOWN_FAILURES = 5
 
 def main(argv: list[str]) -> int:
     """Run the program; returns its exit code. Raises UsageError for a user's mistake."""
-    arguments = config_parser("shard", __doc__, ShardConfig).parse_args(argv)
+    parser = config_parser("shard", __doc__, ShardConfig)
+    parser.add_argument("--extend", action="store_true", help="add new series of the sources to a finished set")
+    arguments = parser.parse_args(argv)
     from radnet.config import load
     from radnet.shards.build import build
+    from radnet.urls import shown
 
     config = load(ShardConfig, arguments.config, arguments.overrides)
     start = time.monotonic()
-    totals = build(config, lambda line: print(line, file=sys.stderr, flush=True))
+    totals = build(config, lambda line: print(line, file=sys.stderr, flush=True), arguments.extend)
     print(
-        f"{config.out}: {totals.sharded} series sharded, {totals.excluded} excluded, {totals.failed} failed, "
+        f"{shown(config.out)}: {totals.sharded} series sharded, {totals.excluded} excluded, {totals.failed} failed, "
         f"{totals.num_bytes / 1e6:.1f} MB, {time.monotonic() - start:.1f} s"
     )
     if totals.failures and sys.stderr.isatty():  # names of files stay on a local terminal

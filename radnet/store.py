@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from radnet.errors import UsageError
 from radnet.seal import seal, unseal
+from radnet.urls import filesystem, is_local, patiently, telling
 
 if TYPE_CHECKING:
     import pyarrow
@@ -55,16 +56,6 @@ class Index:
     tables: dict[str, str] = field(default_factory=dict)
 
 
-def _is_local(path: str) -> bool:
-    return "://" not in str(path) or str(path).startswith("file://")
-
-
-def _filesystem(path: str) -> tuple[object, str]:
-    from fsspec.core import url_to_fs
-
-    return url_to_fs(str(path))
-
-
 def join(root: str, name: str) -> str:
     """`name` inside `root`, for folders and URLs alike."""
     return f"{str(root).rstrip('/')}/{name}"
@@ -72,37 +63,48 @@ def join(root: str, name: str) -> str:
 
 def exists(path: str) -> bool:
     """True if the file, folder or object is there."""
-    filesystem, inner = _filesystem(path)
-    return filesystem.exists(inner)
+    system, inner = filesystem(path)
+    with telling(path):
+        return system.exists(inner)
 
 
 def sizes(root: str) -> dict[str, int]:
     """Name → bytes of the files directly in a folder or below a URL; {} where there is none."""
-    filesystem, inner = _filesystem(root)
-    try:
-        found = filesystem.ls(inner, detail=True)
-    except FileNotFoundError:
-        return {}
+    system, inner = filesystem(root)
+    with telling(root):
+        try:
+            found = system.ls(inner, detail=True)
+        except FileNotFoundError:
+            return {}
     return {entry["name"].rsplit("/", 1)[-1]: int(entry["size"] or 0) for entry in found if entry["type"] == "file"}
+
+
+def remove(path: str) -> None:
+    """Delete a file or object, if it is there."""
+    system, inner = filesystem(path)
+    with telling(path), suppress(FileNotFoundError):
+        system.rm_file(inner)
 
 
 def read_bytes(path: str) -> bytes:
     """The whole file. Raises FileNotFoundError."""
-    filesystem, inner = _filesystem(path)
-    return filesystem.cat_file(inner)
+    system, inner = filesystem(path)
+    with telling(path):
+        return system.cat_file(inner)
 
 
 def read_range(path: str, start: int, end: int) -> bytes:
     """Bytes start to end (exclusive) of a file, fewer where it ends before. Raises FileNotFoundError."""
-    filesystem, inner = _filesystem(path)
-    return filesystem.cat_file(inner, start=start, end=end)
+    system, inner = filesystem(path)
+    with telling(path):
+        return system.cat_file(inner, start=start, end=end)
 
 
 @contextmanager
 def reading(path: str) -> Iterator[BinaryIO]:
     """A file to be read from its start to its end, a little at a time. Raises FileNotFoundError."""
-    filesystem, inner = _filesystem(path)
-    with filesystem.open(inner, "rb", cache_type="readahead", block_size=READ_BYTES) as file:
+    system, inner = filesystem(path)
+    with telling(path), system.open(inner, "rb", cache_type="readahead", block_size=READ_BYTES) as file:
         yield file
 
 
@@ -122,7 +124,7 @@ def writing(path: str, mode: int = 0o644) -> Iterator[BinaryIO]:
     Local: temporary file in the same folder, fsync, rename, fsync of the folder. Remote: temporary file here, then one
     put (an object is invisible before the put completes). mode: permission bits of a local file.
     """
-    if _is_local(path):
+    if is_local(path):
         target = Path(str(path).removeprefix("file://"))
         with _temporary(target.parent, target.name) as file:
             yield file
@@ -135,8 +137,13 @@ def writing(path: str, mode: int = 0o644) -> Iterator[BinaryIO]:
     with _temporary(Path(tempfile.gettempdir()), Path(str(path)).name) as file:
         yield file
         file.flush()
-        filesystem, inner = _filesystem(path)
-        filesystem.put_file(file.name, inner)
+        patiently(lambda: _put(file.name, path))
+
+
+def _put(local: str, path: str) -> None:
+    system, inner = filesystem(path)
+    with telling(path):
+        system.put_file(local, inner)
 
 
 @contextmanager
@@ -151,9 +158,14 @@ def _temporary(folder: Path, name: str) -> Iterator[BinaryIO]:
             os.unlink(temporary)
 
 
+def is_leftover_name(name: str) -> bool:
+    """True for the name of a file that is being written, or was by a process that died."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
 def is_leftover(path: Path) -> bool:
     """True for a file that a process which died was writing."""
-    return _LEFTOVER.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()
+    return is_leftover_name(path.name) and path.is_file() and not path.is_symlink()
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -183,6 +195,18 @@ def write_atomic(path: str, content: bytes, mode: int = 0o644) -> None:
     """Write a file whole or not at all (see `writing`)."""
     with writing(path, mode) as file:
         file.write(content)
+
+
+def write_parquet(path: str, table: "pyarrow.Table", mode: int = 0o644) -> str:
+    """Write a table whole or not at all (see `writing`); returns its sha256."""
+    import pyarrow
+    import pyarrow.parquet
+
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(table, sink)
+    content = sink.getvalue().to_pybytes()
+    write_atomic(path, content, mode)
+    return hashlib.sha256(content).hexdigest()
 
 
 def write_index(root: str, index: Index) -> None:
@@ -256,18 +280,6 @@ def read_table(path: str) -> "pyarrow.Table":
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({' '.join(str(error).split())[:200]})") from None
     return table
-
-
-def write_table(path: str, table: "pyarrow.Table") -> str:
-    """Write a Parquet file whole or not at all; returns its sha256."""
-    import pyarrow
-    import pyarrow.parquet
-
-    sink = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(table, sink)
-    content = sink.getvalue().to_pybytes()
-    write_atomic(path, content)
-    return hashlib.sha256(content).hexdigest()
 
 
 def read_labels(root: str) -> "pyarrow.Table":

@@ -17,10 +17,11 @@ from radnet.labels import RULES_VERSION, Taxonomy
 from radnet.labels import read as read_labels
 from radnet.shards import actors, intake
 from radnet.shards.audit_table import Row as TableRow
-from radnet.shards.config import ShardConfig, SourceConfig
+from radnet.shards.config import ShardConfig
 from radnet.shards.dicom import read_volume
-from radnet.shards.inventory import Row, list_files
+from radnet.shards.inventory import Origin, Row, list_files
 from radnet.shards.ledger import REMEDY, STATUS, Code, SeriesError, Status
+from radnet.shards.listing import Listing, stamp
 from radnet.shards.overrides import NONE, Overrides
 from radnet.shards.privacy import PrivacyKey
 from radnet.shards.public import modality
@@ -90,7 +91,7 @@ def audit(
     try:
         files = _list(settings.folder, say)
         with actors.session(settings.num_workers, "") as num_workers:
-            listing = intake.Listing(SourceConfig(path=settings.folder), files, [])
+            listing = Listing(Origin(), settings.folder, files, [stamp(file) for file in files])
             rows = intake.read_rows([listing], key, num_workers, _paced(say))
             rows.sort(key=lambda row: (row.series_key, row.stack))
             overrides.refuse_unknown(row.key for row in rows)

@@ -1,28 +1,31 @@
 """The driver: archive → shard set. Run again, it builds what is missing; finished, it says so.
 
-Order of writing: private inventory, shards, labels.parquet, ledger.parquet, ATTRIBUTION, index.json. No index.json =
-not finished.
+Order of writing: private inventory, plan.parquet, run.json; shards; labels.parquet, ledger.parquet, ATTRIBUTION, and
+index.json last. No index.json = not finished; one that quotes other inputs than run.json is of before an extension.
 """
 
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from radnet import store
 from radnet.errors import UsageError
-from radnet.shards import actors, intake, ledger, overrides, tables
+from radnet.shards import actors, begun, intake, kept, ledger, overrides, planfile, tables
 from radnet.shards.config import ShardConfig, check
-from radnet.shards.inventory.row import Row
+from radnet.shards.hashes import with_hashes
+from radnet.shards.inventory import Entry
 from radnet.shards.ledger import Code, LedgerRow, Status
-from radnet.shards.overrides import EVERY_CLASS
-from radnet.shards.plan import SPLITS, ShardJob, plan
-from radnet.shards.privacy import load_key
+from radnet.shards.listing import Listing, list_sources
+from radnet.shards.overrides import EVERY_CLASS, Overrides
+from radnet.shards.plan import SPLITS, Plan, ShardJob, plan
+from radnet.shards.privacy import PrivacyKey, load_key
 from radnet.shards.sample import BuildTask, Built, Recipe, build_shard, ledger_row, probe
 from radnet.shards.write import Sidecar, finished
+from radnet.urls import is_local, shown
 
 Say = Callable[[str], None]
 
@@ -41,95 +44,180 @@ class Totals:
     failures: tuple[tuple[str, Code, str], ...] = ()
 
 
-def build(config: ShardConfig, say: Say) -> Totals:
+@dataclass(frozen=True)
+class _Run:
+    """One call of `build`. out: as `begun.absolute`. still_owner: raises UsageError where another driver took over."""
+
+    config: ShardConfig
+    out: str
+    private: Path
+    key: PrivacyKey
+    listings: Sequence[Listing]
+    prints: dict[str, str]
+    corrections: Overrides
+    say: Say
+    still_owner: Callable[[], None]
+
+
+def build(config: ShardConfig, say: Say, extend: bool = False) -> Totals:
     """Build, or finish, the shard set that a configuration describes.
 
-    say: takes lines of progress. Raises UsageError in one line for configurations and sources that make no shard set,
+    say: takes lines of progress. extend: series that the sources have got since are added, as new shards; without it
+    changed sources are refused. Raises UsageError in one line for configurations and sources that make no shard set,
     for an output begun with other inputs, by another program or held by another driver, and for what the machine does:
-    full disks, sources that are away, no memory. Then nothing half-read counts as read, and another run goes on.
+    full disks, sources or stores that are away, no memory. Then nothing half-read counts as read, and another run goes
+    on.
     """
     check(config)
-    out = Path(os.path.realpath(config.out))  # unlike resolve, it leaves links in a circle to whoever opens them
+    out = begun.absolute(config.out)
+    private = begun.private_folder(out, config.privacy.folder)
     key = load_key(config.privacy.key)
-    corrections = overrides.read(config.overrides, EVERY_CLASS) if config.overrides else overrides.Overrides()
+    corrections = overrides.read(config.overrides, EVERY_CLASS) if config.overrides else Overrides()
     with _refusing_what_the_machine_does(out):
-        listings = intake.list_sources(config, key)
-        intake.refuse_foreign(out)
-        (out / intake.PRIVATE).mkdir(parents=True, exist_ok=True)
-        (out / intake.PRIVATE).chmod(0o700)
-        with _only_driver(out):
-            prints = intake.fingerprints(listings, config, key)
-            intake.refuse_changes(out, prints, config)
-            if (done := _finished_totals(out)) is not None:
-                say(f"{out} is finished; nothing to do")
+        listings = list_sources(config, key)
+        begun.refuse_foreign(out, private)
+        private.mkdir(parents=True, exist_ok=True)
+        private.chmod(0o700)
+        with _only_driver(out, private) as still_owner:
+            prints = begun.fingerprints(listings, config, key)
+            run = _Run(config, out, private, key, listings, prints, corrections, say, still_owner)
+            is_new, is_grown = _compare(run, extend)
+            if not is_new and not is_grown and (done := _finished_totals(run)) is not None:
+                say(f"{shown(out)} is finished; nothing to do")
                 return done
-            _clear_leftovers(out)
+            _clear_leftovers(run)
             with actors.session(config.num_workers, config.address) as num_workers:
-                rows = intake.saved_rows(out, listings)
-                if rows is None:
-                    rows = intake.read_rows(listings, key, num_workers, say)
-                    intake.save(out, rows, prints, config)
-                corrections.refuse_unknown(row.key for row in rows)
-                jobs = plan(rows, config).jobs
-                _build_shards(out, jobs, rows, config, num_workers, say)
-            _clear_leftovers(out)  # of workers that died
-            return _finish(out, jobs, rows, config, prints, corrections, say)
+                entries = _entries(run, num_workers)
+                corrections.refuse_unknown(entry.key for entry in entries)
+                planned = _plan(run, entries, is_new, is_grown)
+                _build_shards(run, planned, entries, num_workers)
+            _clear_leftovers(run)  # of workers that died
+            return _finish(run, planned, entries)
 
 
 @contextmanager
-def _refusing_what_the_machine_does(out: Path) -> Iterator[None]:
+def _refusing_what_the_machine_does(out: str) -> Iterator[None]:
     """A full disk or a source that is away is the user's to mend; it also surfaces from workers, as the same error."""
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else type(error).__name__
-        raise UsageError(f"cannot read the sources or write to {out}: {reason}; mend that and run again") from None
+        reason = error.strerror or (os.strerror(error.errno) if error.errno else type(error).__name__)
+        raise UsageError(
+            f"cannot read the sources or write to {shown(out)}: {reason}; mend that and run again"
+        ) from None
     except MemoryError:
         raise UsageError("a process ran out of memory; lower num_workers or max_voxels and run again") from None
 
 
+def _only_driver(out: str, private: Path) -> AbstractContextManager[Callable[[], None]]:
+    return _locked(out, private) if is_local(out) else _leased(out)
+
+
 @contextmanager
-def _only_driver(out: Path) -> Iterator[None]:
-    with open(out / intake.PRIVATE / "lock", "w") as file:
+def _locked(out: str, private: Path) -> Iterator[Callable[[], None]]:
+    with open(private / "lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(
                 f"another `radnet shard` is writing to {out}; wait for it or name a new folder as out"
             ) from None
-        yield
+        yield lambda: None
 
 
-def _finished_totals(out: Path) -> Totals | None:
+@contextmanager
+def _leased(out: str) -> Iterator[Callable[[], None]]:
+    from radnet.shards.lease import holding
+
+    with holding(out) as lease:
+        yield lease.check
+
+
+def _compare(run: _Run, extend: bool) -> tuple[bool, bool]:
+    """Whether the set is new, and whether its sources changed. Raises UsageError that says what may not change."""
+    before = begun.read(run.out)
+    if before is None:
+        return True, False
+    changed = begun.changes(before, run.prints, run.config)
+    is_grown = begun.sources_changed(before, run.prints)
+    if is_grown and not extend:
+        changed.append("files of the sources were added, removed or replaced, or are called another collection")
+    if changed:
+        hint = "; --extend adds new series" if is_grown and len(changed) == 1 and not extend else ""
+        raise UsageError(
+            f"{shown(run.out)} was begun with other inputs: {'; '.join(changed)}; change it back or name a new "
+            f"folder as out{hint}"
+        )
+    if is_grown and not _is_finished(run.out, before.prints):
+        raise UsageError(
+            f"{shown(run.out)} is not finished; finish it with the sources it was begun with, then extend it"
+        )
+    return False, is_grown
+
+
+def _is_finished(out: str, prints: Mapping[str, str]) -> bool:
+    if not store.exists(store.join(out, "index.json")):
+        return False
+    return all(store.read_index(out).fingerprints.get(name) == prints[name] for name in begun.PUBLIC_PRINTS)
+
+
+def _finished_totals(run: _Run) -> Totals | None:
     """The totals, if all that the index names is there; else it goes first: what has an index counts as finished."""
-    if not (out / "index.json").exists():
-        return None
-    index = store.read_index(str(out))
-    tars = {out / f"{info.name}.tar": info.num_bytes for shards in index.splits.values() for info in shards}
-    needed = [out / "labels.parquet", out / "ledger.parquet"]
-    needed += [tar.with_suffix(suffix) for tar in tars for suffix in (".idx", ".json")]
-    is_whole = all(path.is_file() for path in needed) and all(
-        tar.is_file() and tar.stat().st_size == num_bytes for tar, num_bytes in tars.items()
-    )
+    if not _is_finished(run.out, run.prints):
+        return None  # never finished, or of before an extension: readers may go on with that
+    index, sizes = store.read_index(run.out), store.sizes(run.out)
+    tars = {info.name: info.num_bytes for shards in index.splits.values() for info in shards}
+    needed = ["labels.parquet", "ledger.parquet", "ATTRIBUTION", planfile.NAME]
+    needed += [f"{name}.{suffix}" for name in tars for suffix in ("idx", "json")]
+    is_whole = all(name in sizes for name in needed)
+    is_whole = is_whole and all(sizes.get(f"{name}.tar") == num_bytes for name, num_bytes in tars.items())
     has_totals = index.totals.keys() == {*Status, "num_bytes"} and all(type(n) is int for n in index.totals.values())
     if is_whole and has_totals:
         return Totals(**index.totals)
-    (out / "index.json").unlink()
+    store.remove(store.join(run.out, "index.json"))
     return None
 
 
-def _clear_leftovers(out: Path) -> None:
-    for folder in (out, out / intake.PRIVATE):
-        store.clear_leftovers(folder)
+def _clear_leftovers(run: _Run) -> None:
+    for folder in (Path(run.out), run.private):
+        if folder.is_dir():
+            store.clear_leftovers(folder)
 
 
-def _build_shards(
-    out: Path, jobs: Sequence[ShardJob], rows: Sequence[Row], config: ShardConfig, num_workers: int, say: Say
-) -> None:
-    by_key = {row.key: row for row in rows}
-    missing = [job for job in jobs if finished(str(out / job.name), job.fingerprint) is None]
-    if len(missing) < len(jobs):
-        say(f"{len(jobs) - len(missing)} of {len(jobs)} shards are there already")
+def _entries(run: _Run, num_workers: int) -> list[Entry]:
+    """The inventory: as an earlier run of the same inputs left it, else read anew."""
+    entries = kept.load(run.private, run.listings)
+    if entries is None:
+        entries = intake.read_entries(run.listings, run.key, num_workers, run.say)
+        entries = with_hashes(entries, num_workers, run.say)
+        kept.save(run.private, entries)
+    return entries
+
+
+def _plan(run: _Run, entries: Sequence[Entry], is_new: bool, is_grown: bool) -> Plan:
+    """The plan of the set: the one it was begun with, with more shards where it grew. Written before run.json."""
+    if not is_new and not is_grown:
+        return planfile.read(run.out, run.config).plan
+    before = None
+    if is_grown:
+        written = planfile.read(run.out, run.config)
+        planfile.refuse_changes(written, entries, run.key)
+        before = written.plan
+    made = plan(entries, run.config, before)
+    run.still_owner()
+    planfile.write(run.out, made, {entry.key: entry for entry in entries}, run.key)
+    begun.write(run.out, run.prints, run.config)
+    if is_grown:
+        run.say(f"{made.num_series - before.num_series} new series in {len(made.jobs) - len(before.jobs)} new shards")
+    return made
+
+
+def _build_shards(run: _Run, planned: Plan, entries: Sequence[Entry], num_workers: int) -> None:
+    config, by_key = run.config, {entry.key: entry for entry in entries}
+    sizes = store.sizes(run.out)
+    missing = [job for job in planned.jobs if finished(run.out, job.name, job.fingerprint, sizes) is None]
+    if len(missing) < len(planned.jobs):
+        run.say(f"{len(planned.jobs) - len(missing)} of {len(planned.jobs)} shards are there already")
     recipe = Recipe(
         codec=config.codec,
         min_slices=config.min_slices,
@@ -142,17 +230,18 @@ def _build_shards(
     tasks = (
         BuildTask(
             name=job.name,
-            items=[by_key[key] for key in job.series_keys],
+            items=[replace(by_key[key], private=()) for key in job.series_keys],
             split=job.split,
-            stem=str(out / job.name),
+            stem=store.join(run.out, job.name),
             mark=job.fingerprint,
             recipe=recipe,
         )
         for job in missing
     )
     num_series = sum(len(job.series_keys) for job in missing)
-    progress = _Progress(len(missing), num_series, say)
+    progress = _Progress(len(missing), num_series, run.say)
     for built in actors.run(tasks, build_shard, probe, num_workers):
+        run.still_owner()
         progress.add(built)
 
 
@@ -178,47 +267,48 @@ class _Progress:
         )
 
 
-def _finish(
-    out: Path,
-    jobs: Sequence[ShardJob],
-    rows: Sequence[Row],
-    config: ShardConfig,
-    prints: dict[str, str],
-    corrections: overrides.Overrides,
-    say: Say,
-) -> Totals:
+def _finish(run: _Run, planned: Plan, entries: Sequence[Entry]) -> Totals:
     """Tables, attribution, and index.json last."""
-    sidecars: dict[str, Sidecar] = {}
-    for job in jobs:
-        sidecar = finished(str(out / job.name), job.fingerprint)
-        if sidecar is None:
-            raise UsageError(f"shard {job.name} vanished from {out} while it was being finished; run again")
-        sidecars[job.name] = sidecar
+    sizes = store.sizes(run.out)
+    sidecars = {job.name: _sidecar(run, job, sizes) for job in planned.jobs}
     ledger_rows = [row for sidecar in sidecars.values() for row in sidecar.ledger]
-    ledger_rows += [ledger_row(row, row.code, row.detail) for row in rows if row.code != Code.OK]
-    labels = [corrections.apply(row["key"], row) for sidecar in sidecars.values() for row in sidecar.labels]
+    for entry in entries:
+        if entry.code != Code.OK:
+            ledger_rows.append(ledger_row(entry, entry.code, entry.detail))
+        elif entry.key in planned.refused:
+            ledger_rows.append(ledger_row(entry, *planned.refused[entry.key]))
+    run.still_owner()
+    labels = [run.corrections.apply(row["key"], row) for sidecar in sidecars.values() for row in sidecar.labels]
     hashes = {
-        "labels.parquet": tables.write_labels(str(out / "labels.parquet"), labels),
-        "ledger.parquet": ledger.write(str(out / "ledger.parquet"), ledger_rows),
-        "ATTRIBUTION": tables.write_attribution(str(out / "ATTRIBUTION"), ledger_rows, rows),
+        "labels.parquet": tables.write_labels(store.join(run.out, "labels.parquet"), labels),
+        "ledger.parquet": ledger.write(store.join(run.out, "ledger.parquet"), ledger_rows),
+        "ATTRIBUTION": tables.write_attribution(store.join(run.out, "ATTRIBUTION"), ledger_rows, entries),
     }
     splits: dict[str, list[store.ShardInfo]] = {split: [] for split in SPLITS}
-    for job in jobs:
+    for job in planned.jobs:
         if sidecars[job.name].info.num_samples:
             splits[job.split].append(sidecars[job.name].info)
     num_bytes = sum(info.num_bytes for shards in splits.values() for info in shards)
     totals = ledger.totals(ledger_rows) | {"num_bytes": num_bytes}
-    index = store.Index(config.codec, splits, {name: prints[name] for name in intake.PUBLIC_PRINTS}, totals, hashes)
-    store.write_index(str(out), index)
+    prints = {name: run.prints[name] for name in begun.PUBLIC_PRINTS}
+    run.still_owner()
+    store.write_index(run.out, store.Index(run.config.codec, splits, prints, totals, hashes))
     for line in ledger.summary(ledger_rows):
-        say(line)
-    return Totals(**totals, failures=_failures(ledger_rows, rows))
+        run.say(line)
+    return Totals(**totals, failures=_failures(ledger_rows, entries))
 
 
-def _failures(ledger_rows: Sequence[LedgerRow], rows: Sequence[Row]) -> tuple[tuple[str, Code, str], ...]:
-    files = {row.key: row.files for row in rows}
+def _sidecar(run: _Run, job: ShardJob, sizes: Mapping[str, int]) -> Sidecar:
+    sidecar = finished(run.out, job.name, job.fingerprint, sizes)
+    if sidecar is None:
+        raise UsageError(f"shard {job.name} vanished from {shown(run.out)} while it was being finished; run again")
+    return sidecar
+
+
+def _failures(ledger_rows: Sequence[LedgerRow], entries: Sequence[Entry]) -> tuple[tuple[str, Code, str], ...]:
+    failed = {row.series_key: row for row in ledger_rows if row.status == Status.FAILED}
     return tuple(
-        (Path(files[row.series_key][0]).name, row.code, row.detail)
-        for row in ledger_rows
-        if row.status == Status.FAILED
+        (Path(entry.unpack().files[0]).name, failed[entry.key].code, failed[entry.key].detail)
+        for entry in entries
+        if entry.key in failed
     )

@@ -10,16 +10,22 @@ from radnet.config import group, option
 from radnet.errors import UsageError
 from radnet.shards.codec import SUFFIX
 
+_OF_ONE_PROCESS = ("memory://", "pipe:")
 KINDS = ("dicom", "nifti")
 TILTS = ("keep", "resample")
+FACES = ("keep", "exclude")
 
 
 @dataclass
 class SourceConfig:
-    path: str = option("", "folder that is searched recursively")
-    kind: str = option("dicom", "dicom, or nifti (image and mask pairs in LiTS, MSD or nnU-Net layout)")
-    collection: str = option("", "name of the collection, kept in every table")
+    path: str = option(
+        "",
+        "folder or fsspec URL, searched recursively; s5cmd or .tcia manifest; inventory.parquet of `radnet inventory`",
+    )
+    kind: str = option("dicom", "dicom, or nifti (image and mask pairs in LiTS, MSD or nnU-Net layout, local)")
+    collection: str = option("", "name of the collection, kept in every table; a manifest's come from the index of IDC")
     licence: str = option("", "licence of the collection, written to ATTRIBUTION")
+    doi: str = option("", "DOI of the collection, written to ATTRIBUTION")
 
 
 @dataclass
@@ -35,13 +41,14 @@ class PrivacyConfig:
         "~/.config/radnet/privacy.key",
         "file of the key that hashes names, created on first use; public = a published key, for phantom archives only",
     )
+    folder: str = option("", "where private tables lie; empty = OUT/private, for a URL ~/.local/state/radnet/NAME")
 
 
 @dataclass
 class ShardConfig:
     """One shard set."""
 
-    out: str = option("", "folder of the shard set; run again to resume")
+    out: str = option("", "folder or fsspec URL of the shard set; run again to resume")
     sources: list[SourceConfig] = option([], "list of {path, kind, collection, licence}")
     codec: str = option("htj2k", "htj2k (lossless, about a quarter of the bytes) or npy (uncompressed)")
     splits: SplitsConfig = group(SplitsConfig)
@@ -52,6 +59,8 @@ class ShardConfig:
     finest_mm: list[float] | None = option(
         None, "finest spacing kept along D,H,W; finer axes are averaged; null = native"
     )
+    exclude_licences: list[str] = option([], "series under these licences never enter; names may hold * and ?")
+    faces: str = option("keep", "head scans, of which a face can be rebuilt: keep (flagged) or exclude, the unsure too")
     tilt: str = option("keep", "gantry tilt: keep (the affine is sheared) or resample (onto an orthogonal grid)")
     keep_free_text: bool = option(False, "keep SeriesDescription and the like in the tables")
     overrides: str = option("", "CSV of labels set by hand (see radnet label --help); later: radnet relabel")
@@ -64,10 +73,11 @@ def check(config: ShardConfig) -> None:
     """Raise UsageError in one line for values that make no shard set."""
     if not config.out:
         raise UsageError("out is empty; say where the shard set goes, for example out=data/shards")
-    if "://" in config.out:
-        raise UsageError(
-            f"out is {config.out!r}; write to a local or shared folder, then copy the finished set to the store"
-        )
+    for path in (config.out, *(source.path for source in config.sources)):
+        if path.startswith(_OF_ONE_PROCESS):
+            raise UsageError(
+                f"{path!r} exists in one process alone; name a folder or a store that every worker reaches"
+            )
     if not config.sources:
         raise UsageError("sources is empty; give at least one {path: FOLDER} in the config")
     for source in config.sources:
@@ -75,8 +85,9 @@ def check(config: ShardConfig) -> None:
             raise UsageError(f"source {source.path!r} has kind {source.kind!r}, expected one of {', '.join(KINDS)}")
     if config.codec not in SUFFIX:
         raise UsageError(f"codec is {config.codec!r}, expected one of {', '.join(SUFFIX)}")
-    if config.tilt not in TILTS:
-        raise UsageError(f"tilt is {config.tilt!r}, expected one of {', '.join(TILTS)}")
+    for name, value, known in (("tilt", config.tilt, TILTS), ("faces", config.faces, FACES)):
+        if value not in known:
+            raise UsageError(f"{name} is {value!r}, expected one of {', '.join(known)}")
     fractions = list(asdict(config.splits).values())
     # 0.7 + 0.2 + 0.1 is not 1 in floating point, hence the tolerance.
     # A comparison with nan is false, hence the "not".
@@ -93,14 +104,10 @@ def check(config: ShardConfig) -> None:
 
 
 def settings(config: ShardConfig) -> dict[str, Any]:
-    """The values that decide what is in the shards: a change of one of them makes another shard set."""
+    """The values that decide how series become shards: a change of one of them makes another shard set."""
     values = asdict(config)
-    for elsewhere in ("out", "num_workers", "address", "privacy", "overrides"):
+    for elsewhere in ("out", "sources", "num_workers", "address", "privacy", "overrides"):
         del values[elsewhere]
-    # Moving the archive to another disk changes no byte of the shards.
-    values["sources"] = [
-        {key: source[key] for key in ("kind", "collection", "licence")} for source in values["sources"]
-    ]
     return values
 
 

@@ -86,6 +86,7 @@ def _fill(record: FileRecord) -> None:
             offset = _fill_by_walking(record, file, start)
         except walker.Unusual:
             offset = _fill_by_pydicom(record, file, has_magic)
+    record.header_bytes = offset
     if record.transfer_syntax in elements.NATIVE_SYNTAXES:
         record.pixel_offset = offset
         num_pixel_bytes = elements.num_pixel_bytes(record)
@@ -247,6 +248,15 @@ def read_volume(
     header = geometry.header_of(grid.slices, series, grid.slice_spacing_mm)
     volume = Volume(voxels, grid.spacing_mm, grid.origin_mm, grid.direction)
     return Reading(volume, header, notes + copies + changes)
+
+
+def stored_slice(path: str, frame: int) -> np.ndarray:
+    """[rows, columns] of stored values of one frame, without unused bits. Raises as `read_volume`."""
+    record = read_header(path)
+    if record.code is not Code.OK:
+        raise SeriesError(record.code, record.detail)
+    with guard(Code.DECODE):
+        return used_bits(next(decode(record, [frame])), record)
 
 
 def _without_copies(groups: list[list[Slice]]) -> tuple[list[Slice], list[str]]:

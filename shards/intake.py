@@ -1,224 +1,196 @@
-"""Sources → rows of the inventory: which files there are, what their headers say, and where that is kept in private."""
+"""Listed files → entries of the inventory: headers read and grouped to series in workers, names hashed here.
 
-import json
-import os
-import re
+A worker reads the files of some folders and returns series, not headers: an archive has millions of files. A series
+whose files were read in several pieces, or lie in several sources, is read again as a whole.
+"""
+
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
-from radnet import store
 from radnet.errors import UsageError
 from radnet.shards import actors
-from radnet.shards.config import ShardConfig, SourceConfig, fingerprint, settings
-from radnet.shards.dicom import read_header
-from radnet.shards.guard import status_of
-from radnet.shards.inventory import Archive, from_table, group_all, list_files, private_map, to_table
-from radnet.shards.inventory.row import Row
-from radnet.shards.ledger import Code, SeriesError
-from radnet.shards.nifti import Case, list_cases
+from radnet.shards.actors import Task
+from radnet.shards.fetch import read_headers
+from radnet.shards.inventory import Entry, Row, pack
+from radnet.shards.inventory.folder import by_series, named, rows_of
+from radnet.shards.ledger import Code
+from radnet.shards.listing import Listing
 from radnet.shards.privacy import PrivacyKey
 from radnet.shards.record import FileRecord
+from radnet.urls import shown
 
 Say = Callable[[str], None]
-HEADERS_PER_CHUNK = 256
-PRIVATE = "private"
-PUBLIC_PRINTS = ("inventory", "config", "privacy_key")  # the fingerprints that index.json quotes
-_OWN = ("lock", "inventory.parquet", "map.parquet", "run.json")  # what radnet keeps in private/
+FILES_PER_TASK = 512  # a folder stays whole up to _MOST_PER_TASK
+_MOST_PER_TASK = 4096
 
 
-@dataclass(frozen=True)
-class Listing:
-    """One source and its files, absolute and sorted. cases: the pairs that the files of a NIfTI source make."""
+def read_entries(listings: Sequence[Listing], key: PrivacyKey, num_workers: int, say: Say) -> list[Entry]:
+    """Read every header and group files to stacks of series, in order of their keys.
 
-    source: SourceConfig
-    files: list[str]
-    cases: list[Case]
-
-
-def list_sources(config: ShardConfig, key: PrivacyKey) -> list[Listing]:
-    """Every file of every source, a file in two sources once.
-
-    Raises UsageError for a source that is no folder, for one that holds `out` or lies in it, and for NIfTI cases that
-    share a name or whose names the public key must not hash.
+    Raises UsageError where no source holds an image, or the public key would hash a patient's name.
     """
-    seen: set[str] = set()
-    listings: list[Listing] = []
-    out = Path(os.path.realpath(config.out))
-    for source in config.sources:
-        folder = Path(os.path.realpath(source.path))
-        if not folder.is_dir():
-            raise UsageError(f"source {source.path!r} is not a folder; expected an archive of DICOM or NIfTI files")
-        if out.is_relative_to(folder) or folder.is_relative_to(out):
-            inner, outer = ("out", "source") if out.is_relative_to(folder) else ("source", "out")
-            raise UsageError(f"{inner} lies inside {outer} ({source.path!r}, out {config.out!r}); keep them apart")
-        cases = list_cases(folder) if source.kind == "nifti" else []
-        cases = [case for case in cases if str(case.image) not in seen]
-        files = [str(file) for case in cases for file in (case.image, case.mask)]
-        if source.kind != "nifti":
-            files = [file for file in list_files(str(folder)) if file not in seen]
-        seen.update(files)
-        listings.append(Listing(source, files, cases))
-    if not seen:
-        raise UsageError(f"no file in {', '.join(source.path for source in config.sources)}; nothing to read")
-    _refuse_case_names(listings, key)
-    return listings
-
-
-def _refuse_case_names(listings: Sequence[Listing], key: PrivacyKey) -> None:
-    named = [(listing.source.collection, case) for listing in listings for case in listing.cases]
-    if len({(collection, case.name) for collection, case in named}) < len(named):
-        raise UsageError("two NIfTI sources of one collection hold a case of the same name; give each its collection")
-    if key.is_public and not all(re.fullmatch(r"volume-\d{1,4}\.nii(\.gz)?", case.image.name) for _, case in named):
-        raise UsageError(
-            "the public privacy key is for public archives, and a NIfTI case is not named volume-N.nii with a short N; "
-            "set privacy.key to a file"
-        )
-
-
-def fingerprints(listings: Sequence[Listing], config: ShardConfig, key: PrivacyKey) -> dict[str, str]:
-    """What a shard set depends on: names and sizes of the files, the settings, and the privacy key; under "times" when
-    the files were modified, which is nobody else's business."""
-    entries, times = [], []
-    for listing in listings:
-        folder = os.path.realpath(listing.source.path)
-        stamps = [_stamp(file) for file in listing.files]
-        names = [os.path.relpath(file, folder) for file in listing.files]
-        entries.append([[name, size] for name, (size, _) in zip(names, stamps, strict=True)])
-        times.append([mtime_ns for _, mtime_ns in stamps])
-    return {
-        "inventory": fingerprint(entries),
-        "config": fingerprint(settings(config)),
-        "privacy_key": key.fingerprint,
-        "times": fingerprint(times),
-    }
-
-
-def _stamp(file: str) -> list[int]:
-    """Bytes and modification time in ns; -1 for a broken link, of which its own row in the ledger will tell."""
-    try:
-        status = status_of(file)
-    except SeriesError:
-        return [-1, -1]
-    return [status.st_size, status.st_mtime_ns]
-
-
-def refuse_foreign(out: Path) -> None:
-    """Raise UsageError for a folder that holds anything but a shard set begun by radnet, before it is written to."""
-    if not out.exists() or (out / PRIVATE / "run.json").is_file():
-        return
-    others = [path for path in out.iterdir() if path.name != PRIVATE]
-    if (out / PRIVATE).is_dir():
-        others += [path for path in (out / PRIVATE).iterdir() if path.name not in _OWN and not store.is_leftover(path)]
-    if others:
-        raise UsageError(f"{out} is not empty and not a shard set begun by radnet; name another folder as out")
-
-
-def refuse_changes(out: Path, prints: dict[str, str], config: ShardConfig) -> None:
-    """Raise UsageError that says what changed since `out` was begun."""
-    new = settings(config)
-    try:
-        before = json.loads((out / PRIVATE / "run.json").read_text("utf-8"))
-        old = dict(before["settings"])
-        old_prints = {name: before["fingerprints"][name] for name in prints}
-    except FileNotFoundError:
-        return
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(
-            f"{out / PRIVATE / 'run.json'} is damaged; delete {out} or name another folder as out"
-        ) from None
-    changed = [f"{name} was {old.get(name)!r}, is now {new[name]!r}" for name in new if old.get(name) != new[name]]
-    if any(old_prints[name] != prints[name] for name in ("inventory", "times")):
-        changed.append("files of the sources were added, removed or replaced")
-    if old_prints["privacy_key"] != prints["privacy_key"]:
-        changed.append("privacy.key is another key")
-    if changed:
-        raise UsageError(
-            f"{out} was begun with other inputs: {'; '.join(changed)}; change it back or name a new folder as out"
-        )
-
-
-def saved_rows(out: Path, listings: Sequence[Listing]) -> list[Row] | None:
-    """The inventory an earlier run of the same inputs left; None where there is none of these very files, or a damaged
-    one."""
-    if not all((out / PRIVATE / name).is_file() for name in ("run.json", "map.parquet")):
-        return None
-    try:
-        rows = from_table(store.read_table(str(out / PRIVATE / "inventory.parquet")))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-    listed = {file for listing in listings for file in listing.files}
-    return rows if listed == {file for row in rows for file in row.files} else None
-
-
-def save(out: Path, rows: Sequence[Row], prints: dict[str, str], config: ShardConfig) -> None:
-    """Keep the inventory and the map from keys to names, readable by their owner only; run.json last."""
-    import pyarrow
-    import pyarrow.parquet
-
-    for name, table in (("inventory", to_table(rows)), ("map", private_map(rows))):
-        sink = pyarrow.BufferOutputStream()
-        pyarrow.parquet.write_table(table, sink)
-        store.write_atomic(str(out / PRIVATE / f"{name}.parquet"), sink.getvalue().to_pybytes(), 0o600)
-    content: dict[str, Any] = {"fingerprints": prints, "settings": settings(config)}
-    store.write_atomic(str(out / PRIVATE / "run.json"), json.dumps(content, indent=1).encode(), 0o600)
+    entries = [named(pack(row), key, listing.origin) for listing in listings for row in _case_rows(listing)]
+    found: dict[str, _Found] = {}
+    for number, pieces in _read_pieces(listings, num_workers, say):
+        for piece in pieces:
+            if piece.series_uid:
+                found.setdefault(piece.series_uid, _Found()).add(number, piece)
+            else:
+                entries += [named(entry, key, listings[number].origin) for entry in piece.entries]
+    entries += _named_series(found, listings, key, num_workers, say)
+    _refuse_imageless(entries, listings)
+    return sorted(entries, key=lambda entry: entry.key)
 
 
 def read_rows(listings: Sequence[Listing], key: PrivacyKey, num_workers: int, say: Say) -> list[Row]:
-    """Read every header and group files to series. Raises UsageError where no source holds an image."""
-    rows = [row for listing in listings for row in _case_rows(listing, key)]
-    archives = []
-    for listing in listings:
-        if listing.source.kind == "dicom":
-            records = _read_headers(listing.files, num_workers, say)
-            archives.append(Archive(records, listing.source.collection, listing.source.licence))
-    rows += group_all(archives, key)
-    if all(row.code == Code.NOT_DICOM for row in rows):
-        sources = ", ".join(listing.source.path for listing in listings)
-        packed = sum("packed" in row.detail for row in rows)
-        hint = f"{packed} packed files: unpack them first" if packed else "name a folder of DICOM files"
-        raise UsageError(f"no DICOM file in {sources}; {hint}")
-    return sorted(rows, key=lambda row: row.key)
+    """`read_entries`, unpacked."""
+    return [entry.unpack() for entry in read_entries(listings, key, num_workers, say)]
 
 
-def _read_headers(files: Sequence[str], num_workers: int, say: Say) -> list[FileRecord]:
+@dataclass(frozen=True)
+class _Piece:
+    """What one task read of one series, or of a file that belongs to none ("" for its UID)."""
+
+    series_uid: str
+    entries: list[Entry]
+
+
+class _Found:
+    """The pieces of one series, and in which listings they lie."""
+
+    __slots__ = ("entries", "files", "numbers")
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.entries: list[Entry] = []
+        self.files: dict[str, list[int]] = {}  # of a series in several pieces alone
+
+    def add(self, number: int, piece: _Piece) -> None:
+        if self.numbers:
+            for entry in (*self.entries[:1], piece.entries[0]):
+                row = entry.unpack()
+                self.files |= dict(zip(row.files, row.stamps, strict=True))
+        self.numbers.append(number)
+        self.entries = self.entries or piece.entries
+
+
+@dataclass(frozen=True)
+class _HeaderTask(Task[str]):
+    """Files of one listing, by its number."""
+
+    stamps: Sequence[Sequence[int]]
+    number: int
+
+
+def _read_pieces(listings: Sequence[Listing], num_workers: int, say: Say) -> Iterator[tuple[int, list[_Piece]]]:
+    dicom = [listing for listing in listings if listing.kind == "dicom"]
+    num_files = sum(len(listing.files) for listing in dicom)
+    # Small archives are shared out evenly, down to single folders.
+    per_task = max(1, min(FILES_PER_TASK, num_files // (4 * num_workers)))
     start, done = time.monotonic(), 0
-
-    def progress(num: int) -> None:
-        nonlocal done
+    tasks = (
+        task
+        for number, listing in enumerate(listings)
+        if listing.kind == "dicom"
+        for task in _header_tasks(listing, number, per_task)
+    )
+    for number, num, pieces in actors.run(tasks, _read_piece, _probe_header, num_workers):
         done += num
-        say(f"headers {done}/{len(files)}  {done / (time.monotonic() - start):.0f}/s")
+        say(f"headers {done}/{num_files}  {done / (time.monotonic() - start):.0f}/s")
+        yield number, pieces
 
-    size = min(HEADERS_PER_CHUNK, -(-len(files) // (4 * num_workers)) or 1)
-    chunks = [files[at : at + size] for at in range(0, len(files), size)]
-    crashed = FileRecord(path="", code=Code.DECODER_CRASH)
-    records = actors.run_tasks(read_header, chunks, crashed, num_workers, progress)
+
+def _header_tasks(listing: Listing, number: int, per_task: int) -> Iterator[_HeaderTask]:
+    files, first = listing.files, 0
+    while first < len(files):
+        last = min(first + per_task, len(files))
+        while last < len(files) and last - first < _MOST_PER_TASK and _folder(files[last]) == _folder(files[last - 1]):
+            last += 1
+        yield _HeaderTask(f"headers {first}", files[first:last], listing.stamps[first:last], number)
+        first = last
+
+
+def _folder(file: str) -> str:
+    return file.rpartition("/")[0]
+
+
+def _read_piece(task: _HeaderTask, killers: frozenset[int]) -> tuple[int, int, list[_Piece]]:
+    records = _records(task.items, task.stamps, killers)
+    pieces = [
+        _Piece(members[0].series_uid, [pack(row) for row in rows_of(members)])
+        for members in by_series(records).values()
+    ]
+    return task.number, len(task.items), pieces
+
+
+def _records(files: Sequence[str], stamps: Sequence[Sequence[int]], killers: frozenset[int]) -> list[FileRecord]:
+    spared = [number for number in range(len(files)) if number not in killers]
+    read = iter(read_headers([files[number] for number in spared], [stamps[number] for number in spared]))
     return [
-        record if record.path else FileRecord(path=file, code=record.code, detail=record.detail)
-        for file, record in zip(files, records, strict=True)
+        FileRecord(files[number], max(stamps[number][0], 0), stamps[number][1], Code.DECODER_CRASH)
+        if number in killers
+        else next(read)
+        for number in range(len(files))
     ]
 
 
-def _case_rows(listing: Listing, key: PrivacyKey) -> Iterator[Row]:
-    source = listing.source
+def _probe_header(task: _HeaderTask, position: int) -> None:
+    read_headers([task.items[position]], [task.stamps[position]])
+
+
+@dataclass(frozen=True)
+class _SeriesTask(Task[tuple[str, dict[str, list[int]]]]):
+    """Series to be read as a whole: their UIDs, and their files with stamps."""
+
+
+def _named_series(
+    found: dict[str, _Found], listings: Sequence[Listing], key: PrivacyKey, num_workers: int, say: Say
+) -> Iterator[Entry]:
+    scattered = [(uid, series.files) for uid, series in found.items() if len(series.numbers) > 1]
+    if scattered:
+        say(f"series in several folders or sources, read again: {len(scattered)}")
+    tasks = [_SeriesTask(uid, [(uid, files)]) for uid, files in scattered]
+    whole = dict(pair for pairs in actors.run(tasks, _read_series, _probe_series, num_workers) for pair in pairs)
+    for uid, series in found.items():
+        numbers = set(series.numbers)
+        for entry in whole.get(uid, series.entries):
+            yield named(entry, key, listings[min(numbers)].origin, len(numbers))
+
+
+def _read_series(task: _SeriesTask, killers: frozenset[int]) -> list[tuple[str, list[Entry]]]:
+    made = []
+    for number, (uid, files) in enumerate(task.items):
+        all_die = frozenset(range(len(files))) if number in killers else frozenset()
+        records = _records(list(files), list(files.values()), all_die)
+        # A crash names no series; the pieces did.
+        records = [replace(record, series_uid=uid) for record in records] if all_die else records
+        made.append((uid, [pack(row) for row in rows_of(records)]))
+    return made
+
+
+def _probe_series(task: _SeriesTask, position: int) -> None:
+    files = task.items[position][1]
+    read_headers(list(files), list(files.values()))
+
+
+def _refuse_imageless(entries: Sequence[Entry], listings: Sequence[Listing]) -> None:
+    if all(entry.code == Code.NOT_DICOM for entry in entries):
+        sources = ", ".join(dict.fromkeys(shown(listing.root) for listing in listings))
+        packed = sum("packed" in entry.detail for entry in entries)
+        hint = f"{packed} packed files: unpack them first" if packed else "name a folder of DICOM files"
+        raise UsageError(f"no DICOM file in {sources}; {hint}")
+
+
+def _case_rows(listing: Listing) -> Iterator[Row]:
+    stamps = dict(zip(listing.files, listing.stamps, strict=True))
     for case in listing.cases:
-        name = f"{source.collection}/{case.name}"
         files = [str(case.image), str(case.mask)]
         yield Row(
-            series_key=key.hash("series", name),
-            study_key=key.hash("study", name),
-            patient_key=key.hash("patient", name),
             kind="nifti",
-            collection=source.collection,
-            licence=source.licence,
             files=files,
             num_files=len(files),
-            stamps=[_stamp(file) for file in files],
-            header={"collection": source.collection},
-            slices=[],
-            code=Code.OK,
-            detail="",
-            private={"series_uid": case.name, "study_uid": "", "patient_id": "", "folder": str(case.image.parent)},
+            stamps=[stamps[file] for file in files],
+            private={"file": f"{listing.origin.collection}/{case.name}", "folder": str(case.image.parent)},
+            stratum="nifti",
         )

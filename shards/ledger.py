@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from radnet.store import read_table, write_table
+from radnet.store import read_table, write_parquet
 
 
 class Status(StrEnum):
@@ -30,6 +30,9 @@ class Code(StrEnum):
     TIME_SERIES = "time_series"
     SPACING_TOO_LARGE = "spacing_too_large"
     UNEVEN_SPACING = "uneven_spacing"
+    LICENCE = "licence"
+    FACE = "face"
+    DUPLICATE = "duplicate"
     UNREADABLE = "unreadable"
     TRUNCATED = "truncated"
     DECODE = "decode"
@@ -58,6 +61,9 @@ _EXCLUDED = {
     Code.TIME_SERIES: "several time points, diffusion weights or echoes share positions; export each as its own series",
     Code.SPACING_TOO_LARGE: "slices lie further apart than max_spacing_mm; raise it to keep the series",
     Code.UNEVEN_SPACING: "distances between slices differ; export the evenly spaced part as its own series",
+    Code.LICENCE: "its licence is one of exclude_licences; nothing to do",
+    Code.FACE: "may show a face, and faces=exclude; nothing to do",
+    Code.DUPLICATE: "a copy of a series in another split, added later; nothing to do",
 }
 _FAILED = {
     Code.UNREADABLE: "the file cannot be parsed; fetch it from the archive again",
@@ -124,7 +130,7 @@ def write(path: str, rows: Iterable[LedgerRow]) -> str:
     ordered = sorted(rows, key=lambda row: row.series_key)
     columns = {name: pyarrow.array([str(getattr(row, name)) for row in ordered], pyarrow.string()) for name in _TEXT}
     columns["num_files"] = pyarrow.array([row.num_files for row in ordered], pyarrow.int32())
-    return write_table(path, pyarrow.table(columns))
+    return write_parquet(path, pyarrow.table(columns))
 
 
 _TEXT = ("series_key", "patient_key", "status", "code", "detail", "modality")

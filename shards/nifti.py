@@ -107,6 +107,14 @@ def read_case(
         return Volume(voxels, tuple(spacings_mm), tuple(patient_affine[:3, 3]), direction), labels
 
 
+def middle_case(image: str) -> tuple[np.ndarray, int]:
+    """Stored values of the slice in the middle of the last axis, and the length of that axis. Raises SeriesError."""
+    image_file = _open(image)
+    num_slices = _shape(image_file)[2]
+    with guard(Code.TRUNCATED):
+        return np.asanyarray(image_file.dataobj[:, :, num_slices // 2]).reshape(_shape(image_file)[:2]), num_slices
+
+
 def _check_mask(
     shape: tuple[int, ...], affine: np.ndarray, mask_shape: tuple[int, ...], mask_affine: np.ndarray | None
 ) -> None:

@@ -4,19 +4,20 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from radnet import store
 from radnet.errors import UsageError
 from radnet.labels import RULES_VERSION, Taxonomy, read
 from radnet.labels.finding import BY_HAND
-from radnet.shards import ledger, tables
+from radnet.shards import begun, kept, ledger, tables
+from radnet.shards.face import face
 from radnet.shards.overrides import LABELS, Overrides
 from radnet.shards.public import DERIVED_KEYS
 from radnet.shards.stored import places, read_members
 from radnet.shards.write import read_sidecar
 
-INVENTORY = "private/inventory.parquet"
 _FACTS = tuple(read({}).row())  # the columns that the rules write
 _FINDINGS = tuple(name for name in _FACTS if f"{name}_evidence" in _FACTS)
 
@@ -44,10 +45,11 @@ class Relabelled:
     reads_rules: bool
 
 
-def relabel(root: str, corrections: Overrides | None) -> Relabelled:
+def relabel(root: str, corrections: Overrides | None, private: str = "") -> Relabelled:
     """Make labels.parquet of a finished shard set (folder or URL) again; where it differs, write it, then index.json.
 
-    corrections: what humans say, all of it; None keeps what the table holds of it. Raises UsageError in one line where
+    corrections: what humans say, all of it; None keeps what the table holds of it. private: the folder of the owner's
+    inventory, as privacy.folder of the config; "" = where `radnet shard` puts it. Raises UsageError in one line where
     a key of theirs is no series, where there is nothing to read the labels from, or where something is damaged.
     """
     index = store.read_index(root)
@@ -62,11 +64,12 @@ def relabel(root: str, corrections: Overrides | None) -> Relabelled:
     before = store.read_labels(root).to_pylist() if is_whole else written
     if corrections is not None:
         corrections.refuse_unknown(_every_key(root))
-    headers = _inventory(root)
+    headers = _inventory(begun.private_folder(begun.absolute(root), private) / kept.INVENTORY)
     reads_rules = headers is not None or _has_free_text(root, written)
     if not reads_rules and corrections is None:
         raise UsageError(
-            f"{root} has neither {INVENTORY} nor free text in its tars, so rules cannot be read again; give --overrides"
+            f"{root} has neither the owner's {kept.INVENTORY} nor free text in its tars, so no rule can be read again: "
+            "give --overrides, or say with --private where the inventory lies"
         )
     old = {row["key"]: row for row in before}
     if reads_rules:
@@ -99,13 +102,12 @@ def _every_key(root: str) -> list[str]:
         raise UsageError(f"ledger.parquet is missing from {root}, or damaged; run radnet verify {root}") from None
 
 
-def _inventory(root: str) -> Headers | None:
-    """Key of a series → its full header, from the owner's own inventory; None where the set has none."""
-    path = store.join(root, INVENTORY)
-    if not store.exists(path):
+def _inventory(path: Path) -> Headers | None:
+    """Key of a series → its full header, from the owner's own inventory; None where there is none."""
+    if not path.exists():
         return None
     try:
-        rows = store.read_table(path).select(["series_key", "stack", "header"]).to_pylist()
+        rows = store.read_table(str(path)).select(["series_key", "stack", "header"]).to_pylist()
         keys = (f"{row['series_key']}-{row['stack']}" if row["stack"] else row["series_key"] for row in rows)
         return {key: json.loads(row["header"]) for key, row in zip(keys, rows, strict=True)}
     except (KeyError, TypeError, ValueError) as error:
@@ -133,9 +135,10 @@ def _ruled(root: str, rows: Iterable[Row], headers: Headers | None) -> Iterator[
         header = provenance["header"]
         if headers is not None:
             if row["key"] not in headers:
-                raise UsageError(f"{INVENTORY} of {root} has no series {row['key']}; it is another set's")
+                raise UsageError(f"the inventory of {root} has no series {row['key']}; it is another set's")
             header = {**headers[row["key"]], **{name: header[name] for name in DERIVED_KEYS if name in header}}
-        yield row | read(header).row() | {"rules_version": RULES_VERSION}
+        found = read(header)
+        yield row | {"face": face(found), **found.row(), "rules_version": RULES_VERSION}
 
 
 def _restored(row: Row, old: Row, corrections: Overrides) -> Row:

@@ -2,8 +2,8 @@
 
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ from radnet.labels import RULES_VERSION, read
 from radnet.shards.actors import Task
 from radnet.shards.codec import SUFFIX, encode, npy, percentiles, quantise
 from radnet.shards.dicom import read_volume
-from radnet.shards.guard import guard
-from radnet.shards.inventory.row import Row
+from radnet.shards.face import face
+from radnet.shards.fetch import Ahead, fetched
+from radnet.shards.inventory import Entry, Row
 from radnet.shards.ledger import Code, LedgerRow, SeriesError, Status
 from radnet.shards.nifti import read_case
 from radnet.shards.public import modality, public_header
@@ -39,8 +40,9 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class BuildTask(Task[Row]):
-    """One shard to write: items are its series in order. stem: path without suffix. mark: the job's fingerprint."""
+class BuildTask(Task[Entry]):
+    """One shard to write: items are its series in order. stem: path or URL without suffix. mark: the job's
+    fingerprint."""
 
     split: str
     stem: str
@@ -79,51 +81,51 @@ def build_shard(task: BuildTask, killers: frozenset[int]) -> Built:
 
 def probe(task: BuildTask, position: int) -> None:
     """Do what may kill a worker, and nothing else: decode and encode one series."""
-    outcome(task.items[position], task.recipe, task.split)
+    row = task.items[position].unpack()
+    outcome(row, fetched(row.files, row.stamps), task.recipe, task.split)
 
 
 def _outcomes(task: BuildTask, killers: frozenset[int]) -> Iterator[Outcome]:
-    for position, row in enumerate(task.items):
-        if position in killers:
-            yield Outcome(ledger_row(row, Code.DECODER_CRASH), None)
-        else:
-            yield outcome(row, task.recipe, task.split)
+    rows = [entry.unpack() for entry in task.items]
+    spared = [row for position, row in enumerate(rows) if position not in killers]
+    with Ahead([(row.files, row.stamps) for row in spared]) as ahead:
+        number = 0
+        for position, row in enumerate(rows):
+            if position in killers:
+                yield Outcome(ledger_row(task.items[position], Code.DECODER_CRASH), None)
+            else:
+                yield outcome(row, ahead.take(number), task.recipe, task.split)
+                number += 1
 
 
-def ledger_row(row: Row, code: Code, detail: str = "") -> LedgerRow:
+def ledger_row(series: Entry | Row, code: Code, detail: str = "") -> LedgerRow:
     """The ledger's row of a series of the inventory."""
-    return LedgerRow(row.key, row.patient_key, code, detail, row.num_files, modality(row.header))
+    name = series.modality if isinstance(series, Entry) else modality(series.header)
+    return LedgerRow(series.key, series.patient_key, code, detail, series.num_files, name)
 
 
-def outcome(row: Row, recipe: Recipe, split: str) -> Outcome:
+def outcome(row: Row, fetching: AbstractContextManager[Sequence[str]], recipe: Recipe, split: str) -> Outcome:
     """Read one series and make its sample; what cannot be read or used is an Outcome without one.
 
-    Raises OSError or MemoryError where the machine is at fault: such a series must be tried again, not written off.
+    fetching: gives its files, see `fetch.fetched`. Raises OSError or MemoryError where the machine is at fault: such a
+    series must be tried again, not written off.
     """
     try:
-        _refuse_changed(row)
-        return Outcome(ledger_row(row, Code.OK, row.detail), _sample(row, _read(row, recipe), recipe, split))
+        with fetching as files:
+            series = _read(row, files, recipe)
+        return Outcome(ledger_row(row, Code.OK, row.detail), _sample(row, series, recipe, split))
     except SeriesError as error:
         return Outcome(ledger_row(row, error.code, error.detail), None)
 
 
-def _refuse_changed(row: Row) -> None:
-    """Raise SeriesError(CHANGED) unless the files are still those whose headers decided patient, split and labels."""
-    for file, stamp in zip(row.files, row.stamps, strict=True):
-        with guard(Code.UNREADABLE):
-            status = os.stat(file)
-        if [status.st_size, status.st_mtime_ns] != list(stamp):
-            raise SeriesError(Code.CHANGED, "a file differs in size or time from the one in the inventory")
-
-
-def _read(row: Row, recipe: Recipe) -> _Series:
+def _read(row: Row, files: Sequence[str], recipe: Recipe) -> _Series:
     limits = {name: getattr(recipe, name) for name in ("min_slices", "max_voxels", "max_spacing_mm")}
     if row.kind == "nifti":
-        volume, mask = read_case(*row.files, **limits)
+        volume, mask = read_case(*files, **limits)
         header = row.header | {"num_slices": volume.voxels.shape[0], "slice_spacing_mm": volume.spacing_mm[0]}
         header["extent_mm"] = volume.voxels.shape[0] * volume.spacing_mm[0]
         return _coarsen(_Series(volume, mask, header, ()), recipe)
-    reading = read_volume(row.files, stack=row.stack, **limits)
+    reading = read_volume(files, stack=row.stack, **limits)
     header = reading.header | {"collection": row.collection}
     notes = [row.detail, *reading.notes] if row.detail else reading.notes
     volume = straighten(reading.volume) if recipe.straighten else reading.volume
@@ -176,6 +178,7 @@ def _sample(row: Row, series: _Series, recipe: Recipe, split: str) -> Sample:
         "kind": row.kind,
         "collection": row.collection,
         "licence": row.licence,
+        "doi": row.doi,
         "header": series.header if recipe.keep_free_text else public_header(series.header),
         "has_free_text": recipe.keep_free_text,
         "notes": list(series.notes),
@@ -189,6 +192,8 @@ def _sample(row: Row, series: _Series, recipe: Recipe, split: str) -> Sample:
     }
     if series.mask is not None:
         members["mask.npy"] = npy(series.mask)
+    found = read(series.header)
     place = {"split": split, "patient_key": row.patient_key, "collection": row.collection}
-    facts = {"num_slices": volume.voxels.shape[0], **read(series.header).row(), "rules_version": str(RULES_VERSION)}
+    place |= {"pixel_hash": row.pixel_hash or None, "face": face(found)}
+    facts = {"num_slices": volume.voxels.shape[0], **found.row(), "rules_version": str(RULES_VERSION)}
     return Sample(row.key, members, place | facts)

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from radnet.shards.inventory.row import Row
+from radnet.shards.inventory import Entry
 from radnet.shards.ledger import LedgerRow, Status
-from radnet.store import write_atomic, write_table
+from radnet.store import write_atomic, write_parquet
 
 COUNTS = ("position", "num_slices")
 NUMBERS = ("_confidence", "_mm", "_deg")  # endings of columns that hold numbers; the rest is text
@@ -24,7 +24,7 @@ def write_labels(path: str, rows: Sequence[dict[str, Any]]) -> str:
     names = ["key", "split", "shard", "position", "patient_key", "collection", "num_slices", "rules_version", "crc32"]
     names += [name for name in (ordered[0] if ordered else ()) if name not in names]
     columns = {name: pyarrow.array([row[name] for row in ordered], _type(name)) for name in names}
-    return write_table(path, pyarrow.table(columns))
+    return write_parquet(path, pyarrow.table(columns))
 
 
 def _type(name: str) -> Any:
@@ -35,15 +35,20 @@ def _type(name: str) -> Any:
     return pyarrow.float64() if name.endswith(NUMBERS) else pyarrow.string()
 
 
-def write_attribution(path: str, ledger: Iterable[LedgerRow], rows: Iterable[Row]) -> str:
-    """Write ATTRIBUTION: each collection whose series were sharded, its licence and the number of series. Returns its
-    sha256."""
-    sources = {row.key: (row.collection or "(no name)", row.licence or "(licence not stated)") for row in rows}
-    counts = Counter(sources[row.series_key] for row in ledger if row.status == Status.SHARDED)
+def write_attribution(path: str, ledger: Iterable[LedgerRow], entries: Iterable[Entry]) -> str:
+    """Write ATTRIBUTION: each collection whose series were sharded, its licence, DOI, index, and number of series.
+    Returns its sha256."""
+    origins = {entry.key: entry.origin._replace(split="") for entry in entries}
+    counts = Counter(origins[row.series_key] for row in ledger if row.status == Status.SHARDED)
     lines = ["This shard set holds image series from:", ""]
-    lines += [
-        f"{collection}: {counts[collection, licence]} series, {licence}" for collection, licence in sorted(counts)
-    ]
+    for origin in sorted(counts):
+        said = [
+            f"{origin.collection or '(no name)'}: {counts[origin]} series",
+            origin.licence or "(licence not stated)",
+            f"https://doi.org/{origin.doi}" if origin.doi else "",
+            f"listed in {origin.release}" if origin.release else "",
+        ]
+        lines.append(", ".join(filter(None, said)))
     content = ("\n".join(lines) + "\n").encode()
     write_atomic(path, content)
     return hashlib.sha256(content).hexdigest()

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -137,11 +137,15 @@ def read_sidecar(stem: str) -> Sidecar | None:
         return None
 
 
-def finished(stem: str, job: str) -> Sidecar | None:
-    """The sidecar, if the shard is this job's and tar and idx are there in full size; None where it must be built."""
-    sidecar = read_sidecar(stem)
+def finished(root: str, name: str, job: str, sizes: Mapping[str, int]) -> Sidecar | None:
+    """The sidecar, if the shard is this job's and tar and idx are there in full size; None where it must be built.
+
+    sizes: name → bytes of the files in `root`, see `store.sizes`.
+    """
+    if f"{name}.json" not in sizes:
+        return None
+    sidecar = read_sidecar(store.join(root, name))
     if sidecar is None or sidecar.job != job:
         return None
-    tar, index = Path(stem + ".tar"), Path(stem + ".idx")
-    whole = tar.is_file() and index.is_file() and tar.stat().st_size == sidecar.info.num_bytes
+    whole = sizes.get(f"{name}.tar") == sidecar.info.num_bytes and f"{name}.idx" in sizes
     return sidecar if whole or sidecar.info.num_samples == 0 else None

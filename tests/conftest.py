@@ -1,4 +1,4 @@
-"""Shared fixtures: the real DICOM folder, if there is one."""
+"""Shared fixtures: the real DICOM folder, if there is one, and an S3 API."""
 
 import os
 from pathlib import Path
@@ -15,3 +15,12 @@ def real_data() -> Path:
     if not (folder / "truth.csv").is_file():
         pytest.skip(f"no real DICOM: RADNET_TEST_DATA or {folder} has no truth.csv")
     return folder
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    """An S3 without buckets (a `tests.s3.S3`), for this process and those it starts during the test."""
+    from tests.s3 import serving  # a second that tests of other things need not pay
+
+    with serving(monkeypatch) as store:
+        yield store

@@ -4,10 +4,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow.parquet
-
 from radnet.shards.dicom import read_header
-from radnet.shards.inventory import Row, group, list_files, to_table
+from radnet.shards.inventory import Row, group, list_files, pack, write_table
 from radnet.shards.ledger import Code
 from radnet.shards.nifti import list_cases
 from radnet.shards.phantom import write_archive, write_cases
@@ -44,10 +42,11 @@ def write_phantom_set(root: Path, rows: list[Row], *, keep_free_text: bool, keep
     sidecars = {"train": [], "validation": []}
     for split, number, items in [*jobs, ("validation", 0, cases)]:
         stem = str(root / f"{split}-{number:06d}")
-        build_shard(BuildTask(Path(stem).name, items, split, stem, "mark", recipe), frozenset())
+        entries = [pack(row) for row in items]
+        build_shard(BuildTask(Path(stem).name, entries, split, stem, "mark", recipe), frozenset())
         sidecars[split].append(read_sidecar(stem))
     finish(root, recipe.codec, sidecars)
     if keep_inventory:
         (root / "private").mkdir()
-        pyarrow.parquet.write_table(to_table(rows), root / "private" / "inventory.parquet")
+        write_table(str(root / "private" / "inventory.parquet"), [pack(row) for row in rows])
     return root

@@ -16,7 +16,7 @@ from pydicom.datadict import DicomDictionary
 from radnet import store
 from radnet.errors import USAGE, UsageError
 from radnet.launch.verify import main as verify_main
-from radnet.shards import actors, intake, ledger, verify
+from radnet.shards import actors, kept, ledger, verify
 from radnet.shards.build import build
 from radnet.shards.config import PrivacyConfig, ShardConfig, SourceConfig, SplitsConfig
 from radnet.shards.ledger import Code, LedgerRow
@@ -70,13 +70,13 @@ def rows_of(config: ShardConfig) -> list[LedgerRow]:
 
 def after_saving(monkeypatch, happens) -> None:
     """Let something happen between the inventory and the first shard."""
-    save = intake.save
+    save = kept.save
 
     def save_and_more(*arguments):
         save(*arguments)
         happens()
 
-    monkeypatch.setattr(intake, "save", save_and_more)
+    monkeypatch.setattr(kept, "save", save_and_more)
 
 
 def test_a_folder_of_somebody_elses_is_refused_and_left_alone(config):
@@ -129,7 +129,7 @@ def test_a_file_that_is_replaced_meanwhile_fails_its_series_and_is_told_of_later
 def test_a_moved_archive_is_read_again_where_it_is(config, tmp_path):
     build(config, print)
     (Path(config.out) / "index.json").unlink()
-    for path in Path(config.out).glob("*.json"):
+    for path in Path(config.out).glob("t*.json"):  # the sidecars of train and test
         path.unlink()
     (tmp_path / "in").rename(tmp_path / "moved")
     assert build(replace(config, sources=[SourceConfig(str(tmp_path / "moved"))]), print).sharded == 2
@@ -139,7 +139,7 @@ def test_a_moved_archive_is_read_again_where_it_is(config, tmp_path):
     "content", [b"{}", b"[]", b'{"fi', b"\xff\xfe", b'{"settings": 3, "fingerprints": []}', b"null"]
 )
 def test_a_damaged_run_file_is_said_in_one_line(finished, content):
-    (Path(finished.out) / "private" / "run.json").write_bytes(content)
+    (Path(finished.out) / "run.json").write_bytes(content)
     with pytest.raises(UsageError, match=r"run\.json is damaged"):
         build(finished, print)
 

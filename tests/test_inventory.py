@@ -8,7 +8,7 @@ import pytest
 
 from radnet.errors import UsageError
 from radnet.shards.dicom import read_header
-from radnet.shards.inventory import Archive, from_table, group, group_all, list_files, private_map, to_table
+from radnet.shards.inventory import Archive, from_table, group, group_all, list_files, pack, private_map, to_table
 from radnet.shards.ledger import Code
 from radnet.shards.privacy import PrivacyKey, load_key
 from tests.series import image, stored_voxels, write, write_series
@@ -45,7 +45,7 @@ def test_names_that_are_no_text_survive(tmp_path):
     (row,) = rows_of(tmp_path)
     (back,) = from_table(to_table([row]))
     assert os.fsencode(back.files[0]) == folder + b"/b\xff\n"
-    assert private_map([row])["folder"][0].as_py().endswith("/\\xff\\xfe")
+    assert private_map([pack(row)])["folder"][0].as_py().endswith("/\\xff\\xfe")
 
 
 def test_a_series_in_two_sources_is_one_of_the_first_that_holds_it(tmp_path):
@@ -134,7 +134,7 @@ def test_names_stay_in_private_and_files(tmp_path):
     rows = rows_of(tmp_path)
     public = str(to_table(rows).drop_columns(["files"]).to_pylist())
     assert not any(name in public for name in ("Doe", "PHANTOM-1", "1.2.3", "20200101", "ACC77", str(tmp_path)))
-    named = private_map(rows).to_pylist()[0]
+    named = private_map(map(pack, rows)).to_pylist()[0]
     assert (named["series_uid"], named["patient_id"], named["folder"]) == ("1.2.3.4", "PHANTOM-1", str(tmp_path))
 
 

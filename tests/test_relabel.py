@@ -101,8 +101,9 @@ def test_other_rules_change_the_table_and_nothing_else(copied, capsys, monkeypat
     assert changed == {"labels.parquet", "index.json"} and list(new) == list(old)
     assert {row["contrast"] for row in new.values()} == {"yes"} and {row["coverage"] for row in new.values()} == {None}
     assert {row["rules_version"] for row in new.values()} == {"99"}
+    assert {row["face"] for row in new.values()} == {"unknown"}  # it follows from coverage
     for key, row in new.items():
-        same = {name for name in row if not name.startswith(("contrast", "coverage", "rules_version"))}
+        same = {name for name in row if not name.startswith(("contrast", "coverage", "face", "rules_version"))}
         assert {name: row[name] for name in same} == {name: old[key][name] for name in same}
     out = capsys.readouterr().out
     gained, lost, changed = (
@@ -158,7 +159,7 @@ def test_the_taxonomy_decides_which_classes_may_be_named(copied, tmp_path):
 @neither
 def test_a_set_without_full_headers_takes_what_is_set_by_hand_alone(copied, tmp_path, capsys):
     before = contents(copied)
-    with pytest.raises(UsageError, match="neither private/inventory.parquet nor free text") as caught:
+    with pytest.raises(UsageError, match="neither the owner's inventory.parquet nor free text") as caught:
         relabel.main([str(copied)])
     assert "\n" not in str(caught.value) and contents(copied) == before
     first = next(iter(rows_of(copied)))
@@ -213,8 +214,10 @@ def test_behind_a_url(copied, tmp_path, monkeypatch):
     fsspec.filesystem("memory").put(str(copied), root, recursive=True)
     new_rules(monkeypatch)
     first = next(iter(rows_of(copied)))
-    for path in (root, str(copied)):
-        assert relabel.main([path, "--overrides", by_hand(tmp_path, f"{first},view,axial,me,")]) == OK
+    file = by_hand(tmp_path, f"{first},view,axial,me,")
+    private = ["--private", str(copied / "private")] if (copied / "private").exists() else []
+    for path in ([root, *private], [str(copied)]):
+        assert relabel.main([*path, "--overrides", file]) == OK
     for name in ("labels.parquet", "index.json"):
         assert store.read_bytes(store.join(root, name)) == (copied / name).read_bytes()
     assert verify.main([root]) == OK
@@ -250,7 +253,7 @@ def test_a_damaged_ledger_or_a_short_idx_is_one_line(copied, tmp_path):
 
 def test_an_inventory_of_another_set_is_refused(copied):
     path = copied / "private" / "inventory.parquet"
-    store.write_table(str(path), store.read_table(str(path)).slice(1))
+    store.write_parquet(str(path), store.read_table(str(path)).slice(1))
     with pytest.raises(UsageError, match="has no series .*; it is another set's"):
         relabel.main([str(copied)])
 

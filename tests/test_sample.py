@@ -10,13 +10,14 @@ import pytest
 
 from radnet.shards.codec import decode
 from radnet.shards.dicom import read_header
-from radnet.shards.inventory import Row, group, list_files
+from radnet.shards.fetch import fetched
+from radnet.shards.inventory import Row, group, list_files, pack
 from radnet.shards.ledger import Code, Status
 from radnet.shards.nifti import list_cases, read_case
 from radnet.shards.phantom import write_archive, write_cases
 from radnet.shards.privacy import load_key
 from radnet.shards.sample import BuildTask, Recipe, build_shard, outcome
-from radnet.shards.write import read_sidecar
+from radnet.shards.write import Outcome, read_sidecar
 
 RECIPE = Recipe("npy", 2, 10**9, 50.0, None, False)
 
@@ -41,9 +42,14 @@ def case_row(tmp_path_factory) -> Row:
     return Row("k", "t", "p", "nifti", "liver", "", files, stamps)
 
 
+def _outcome(row: Row, recipe: Recipe, split: str) -> Outcome:
+    return outcome(row, fetched(row.files, row.stamps), recipe, split)
+
+
 def test_series_that_kill_workers_are_recorded_and_not_touched(rows, tmp_path):
-    killer = replace(rows[0], series_key="killer", files=["/nowhere"])  # would raise if it were touched
-    task = BuildTask("train-000000", [rows[0], killer, rows[1]], "train", str(tmp_path / "train-000000"), "m", RECIPE)
+    killer = replace(rows[0], series_key="killer", files=["/nowhere"], stamps=[[0, 0]])  # would raise if it were touched
+    entries = [pack(row) for row in (rows[0], killer, rows[1])]
+    task = BuildTask("train-000000", entries, "train", str(tmp_path / "train-000000"), "m", RECIPE)
     built = build_shard(task, frozenset({1}))
     codes = [row.code for row in read_sidecar(task.stem).ledger]
     assert codes == [Code.OK, Code.DECODER_CRASH, Code.OK]
@@ -52,14 +58,14 @@ def test_series_that_kill_workers_are_recorded_and_not_touched(rows, tmp_path):
 
 def test_a_source_that_is_away_stops_the_worker_and_fails_no_series(rows):
     with pytest.raises(FileNotFoundError):
-        outcome(replace(rows[0], files=[file + ".gone" for file in rows[0].files]), RECIPE, "train")
+        _outcome(replace(rows[0], files=[file + ".gone" for file in rows[0].files]), RECIPE, "train")
 
 
 @pytest.mark.parametrize("moment", [0, 1])
 def test_a_file_replaced_after_the_inventory_fails_its_series(rows, moment):
     stamps = [list(stamp) for stamp in rows[0].stamps]
     stamps[3][moment] += 1
-    changed = outcome(replace(rows[0], stamps=stamps), RECIPE, "train")
+    changed = _outcome(replace(rows[0], stamps=stamps), RECIPE, "train")
     assert changed.sample is None and changed.ledger.code == Code.CHANGED and changed.ledger.status == Status.FAILED
     assert not any(Path(file).name in changed.ledger.detail for file in rows[0].files)
 
@@ -70,18 +76,18 @@ def test_a_case_obeys_the_limits_of_the_recipe(case_row):
         ({"max_voxels": 9}, Code.TOO_LARGE),
         ({"max_spacing_mm": 0.1}, Code.SPACING_TOO_LARGE),
     ]:
-        assert outcome(case_row, replace(RECIPE, **limit), "train").ledger.code == code
+        assert _outcome(case_row, replace(RECIPE, **limit), "train").ledger.code == code
 
 
 def test_what_lies_in_two_sources_says_so_in_ledger_and_provenance(rows):
-    made = outcome(replace(rows[0], detail="its files lie in 2 sources"), RECIPE, "train")
+    made = _outcome(replace(rows[0], detail="its files lie in 2 sources"), RECIPE, "train")
     assert made.ledger.detail == "its files lie in 2 sources"
     assert "its files lie in 2 sources" in json.loads(made.sample.members["json"])["notes"]
 
 
 def test_free_text_stays_out_unless_it_is_kept(rows):
     kept, dropped = (
-        json.loads(outcome(rows[0], replace(RECIPE, keep_free_text=keep), "train").sample.members["json"])["header"]
+        json.loads(_outcome(rows[0], replace(RECIPE, keep_free_text=keep), "train").sample.members["json"])["header"]
         for keep in (True, False)
     )
     assert "SeriesDescription" in kept and "SeriesDescription" not in dropped
@@ -91,7 +97,7 @@ def test_free_text_stays_out_unless_it_is_kept(rows):
 def test_finer_axes_are_averaged_and_the_corner_stays(case_row):
     volume, mask = read_case(*case_row.files)
     finest = (volume.spacing_mm[0] / 2, volume.spacing_mm[1] * 2, volume.spacing_mm[2] * 2)
-    coarse = outcome(case_row, replace(RECIPE, finest_mm=finest), "train").sample
+    coarse = _outcome(case_row, replace(RECIPE, finest_mm=finest), "train").sample
     depth, height, width = volume.voxels.shape
     voxels = decode(coarse.members["vol.npy"], (depth, height // 2, width // 2), "npy")
     blocks = volume.voxels.reshape(depth, height // 2, 2, width // 2, 2).mean(axis=(2, 4))

@@ -166,7 +166,7 @@ def test_nothing_public_holds_a_name(built, archive):
 def test_private_tables_are_their_owners(built):
     private = Path(built.out) / "private"
     assert private.stat().st_mode & 0o777 == 0o700
-    for name in ("inventory.parquet", "map.parquet", "run.json"):
+    for name in ("inventory.parquet", "map.parquet"):
         assert (private / name).stat().st_mode & 0o777 == 0o600
 
 
@@ -249,7 +249,7 @@ def test_sources_that_make_no_shard_set_are_refused(archive, ray_session, tmp_pa
     refused("no DICOM file", tmp_path / "out", tmp_path / "texts")
     refused("out lies inside source", archive / "in" / "out", archive / "in")
     refused("source lies inside out", archive, archive / "in")
-    refused("Not a directory", tmp_path / "texts" / "a.txt" / "out", archive / "in")
+    refused("is a file or lies below one", tmp_path / "texts" / "a.txt" / "out", archive / "in")
 
 
 def test_the_program_ends_with_the_code_that_says_so(built, tmp_path, capsys):

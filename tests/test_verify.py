@@ -222,7 +222,7 @@ def test_exit_code_of_damage(copied, capsys):
 def test_tables_of_other_types_are_damage(copied):
     table = store.read_labels(str(copied))
     strange = table.set_column(table.column_names.index("crc32"), "crc32", pyarrow.array([1] * len(table)))
-    digest = store.write_table(str(copied / "labels.parquet"), strange)
+    digest = store.write_parquet(str(copied / "labels.parquet"), strange)
     index = store.read_index(str(copied))
     store.write_index(str(copied), replace(index, tables=index.tables | {"labels.parquet": digest}))
     assert any("labels.parquet is damaged" in line for line in problems(copied))

@@ -13,7 +13,7 @@ from radnet import store
 from radnet.errors import UsageError
 from radnet.shards.codec import SUFFIX, encode, npy
 from radnet.shards.ledger import Code, LedgerRow
-from radnet.shards.write import Outcome, Sample, finished, read_sidecar, write_shard
+from radnet.shards.write import Outcome, Sample, Sidecar, finished, read_sidecar, write_shard
 
 NUM_SAMPLES = 6
 
@@ -68,6 +68,11 @@ def test_dali_reads_what_was_written(tmp_path, codec):
         assert geometry.tobytes() == npy(np.arange(24.0))
 
 
+def _finished(stem: str, job: str) -> Sidecar | None:
+    root, name = stem.rsplit("/", 1)
+    return finished(root, name, job, store.sizes(root))
+
+
 def test_the_index_is_nvidias(tmp_path):
     from wds2idx import IndexCreator
 
@@ -103,7 +108,7 @@ def test_the_sidecar_says_what_is_there(tmp_path):
     stem = str(tmp_path / "train-000000")
     written = write_shard(stem, _outcomes("npy", frozenset({2})), "job")
     read = read_sidecar(stem)
-    assert read == written == finished(stem, "job")
+    assert read == written == _finished(stem, "job")
     assert read.info.num_samples == NUM_SAMPLES - 1 == len(read.labels)
     assert [row.code for row in read.ledger].count(Code.TRUNCATED) == 1 and len(read.ledger) == NUM_SAMPLES
     assert (
@@ -119,7 +124,7 @@ def test_a_shard_whose_series_all_failed_has_no_tar(tmp_path):
     stem = str(tmp_path / "test-000000")
     write_shard(stem, _outcomes("npy", frozenset(range(NUM_SAMPLES))), "job")
     assert [path.name for path in tmp_path.iterdir()] == ["test-000000.json"]
-    assert len(finished(stem, "job").ledger) == NUM_SAMPLES
+    assert len(_finished(stem, "job").ledger) == NUM_SAMPLES
 
 
 def test_nothing_is_left_of_a_writer_that_fails(tmp_path):
@@ -144,7 +149,7 @@ def test_only_whole_shards_of_this_job_are_kept(tmp_path, damage):
         Path(stem + ".idx").unlink()
     elif damage == "cut sidecar":
         Path(stem + ".json").write_bytes(Path(stem + ".json").read_bytes()[:-100])
-    assert finished(stem, "another" if damage == "other job" else "job") is None
+    assert _finished(stem, "another" if damage == "other job" else "job") is None
 
 
 def test_members_have_fixed_owner_mode_and_time(tmp_path):

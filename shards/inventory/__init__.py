@@ -1,6 +1,22 @@
-"""Archives as tables of series: one file per kind of archive, one row per series."""
+"""Archives as tables of series."""
 
+from radnet.shards.inventory.entry import Entry, pack
 from radnet.shards.inventory.folder import Archive, group, group_all, list_files
-from radnet.shards.inventory.row import Row, from_table, private_map, to_table
+from radnet.shards.inventory.row import Origin, Row
+from radnet.shards.inventory.table import from_table, private_map, read_entries, to_table, write_table
 
-__all__ = ["Archive", "Row", "from_table", "group", "group_all", "list_files", "private_map", "to_table"]
+__all__ = [
+    "Archive",
+    "Entry",
+    "Origin",
+    "Row",
+    "from_table",
+    "group",
+    "group_all",
+    "list_files",
+    "pack",
+    "private_map",
+    "read_entries",
+    "to_table",
+    "write_table",
+]

@@ -2,14 +2,17 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from radnet import labels
 from radnet.errors import UsageError
 from radnet.shards import geometry
+from radnet.shards.face import face
 from radnet.shards.guard import is_of_the_machine
-from radnet.shards.inventory.row import Row
+from radnet.shards.inventory.entry import Entry, pack
+from radnet.shards.inventory.row import Origin, Row
 from radnet.shards.ledger import STATUS, Code, SeriesError, Status
 from radnet.shards.privacy import PrivacyKey
 from radnet.shards.record import FileRecord
@@ -24,6 +27,11 @@ class Archive:
     records: list[FileRecord]
     collection: str
     licence: str
+
+    @property
+    def origin(self) -> Origin:
+        """As a row says it."""
+        return Origin(self.collection, self.licence)
 
 
 def list_files(folder: str) -> list[str]:
@@ -73,72 +81,88 @@ def group(records: list[FileRecord], key: PrivacyKey, *, collection: str, licenc
 def group_all(archives: Sequence[Archive], key: PrivacyKey) -> list[Row]:
     """One row per stack of a series, and one per file that belongs to none (damaged, not DICOM, without UID).
 
-    A series that lies in several archives is one series, of the collection of the first that holds it; its detail says
-    so. With the public key only phantom input is taken: raises UsageError where another PatientID appears.
+    A series that lies in several archives is one series, of the first that holds it; its detail says so. With the
+    public key only phantom input is taken: raises UsageError where another PatientID appears.
     """
-    records = [record for archive in archives for record in archive.records]
-    if key.is_public and any(record.series_uid and not _is_phantom(record) for record in records):
+    series: dict[str, dict[int, list[FileRecord]]] = {}
+    for number, archive in enumerate(archives):
+        for name, members in by_series(archive.records).items():
+            series.setdefault(name, {})[number] = members
+    return [
+        named(pack(row), key, archives[min(parts)].origin, len(parts)).unpack()
+        for _, parts in sorted(series.items())
+        for row in rows_of([record for part in parts.values() for record in part])
+    ]
+
+
+def by_series(records: Iterable[FileRecord]) -> dict[str, list[FileRecord]]:
+    """Series UID → its files; a file without one is a series of its own."""
+    series: dict[str, list[FileRecord]] = {}
+    for record in records:
+        series.setdefault(record.series_uid or f"file:{record.path}", []).append(record)
+    return series
+
+
+def named(entry: Entry, key: PrivacyKey, origin: Origin, num_sources: int = 1) -> Entry:
+    """The entry of a series with the keyed hashes of its names, and where it comes from.
+
+    With the public key raises UsageError where the patient is none of the phantom's.
+    """
+    series_uid, study_uid, patient_id, _, file = entry.private
+    if key.is_public and series_uid and not patient_id.startswith(PHANTOM_PREFIX):
         raise UsageError(
             f"the public privacy key is for public archives, and a PatientID does not start with {PHANTOM_PREFIX}; "
             "set privacy.key to a file"
         )
-    series: dict[str, dict[int, list[FileRecord]]] = {}
-    for number, archive in enumerate(archives):
-        for record in archive.records:
-            name = record.series_uid or f"file:{record.path}"
-            series.setdefault(name, {}).setdefault(number, []).append(record)
-    return [
-        row
-        for _, parts in sorted(series.items())
-        for row in _rows([record for part in parts.values() for record in part], key, archives[min(parts)], len(parts))
-    ]
+    series_key = key.hash("series", series_uid) if series_uid else key.hash("file", file)
+    # Without a PatientID the study is the best guess at a patient; one common key would bind strangers together.
+    patient = patient_id or f"study {study_uid}" if series_uid else f"file {file}"
+    sources = f"its files lie in {num_sources} sources" if num_sources > 1 else ""
+    return replace(
+        entry,
+        series_key=series_key,
+        study_key=key.hash("study", study_uid) if study_uid else series_key,
+        patient_key=key.hash("patient", f"{origin.collection}\0{patient}"),
+        origin=origin,
+        detail="; ".join(filter(None, [entry.detail, sources])),
+    )
 
 
-def _is_phantom(record: FileRecord) -> bool:
-    return record.patient_id.startswith(PHANTOM_PREFIX)
+def rows_of(members: Sequence[FileRecord]) -> list[Row]:
+    """One row per stack of a series, the largest first; one row where the series as a whole is refused.
 
-
-def _rows(members: list[FileRecord], key: PrivacyKey, archive: Archive, num_archives: int) -> list[Row]:
-    """One row per stack of a series, the largest first; one row where the series as a whole is refused."""
+    Keys and origin are not known here: see `named`.
+    """
     members = sorted(members, key=lambda member: member.path)
     first = members[0]
     code, detail = _verdict(members)
-    series = ("series", first.series_uid) if first.series_uid else ("file", first.path)
-    # Without a PatientID the study is the best guess at a patient; one common key would bind strangers together.
-    patient = first.patient_id or f"study {first.study_uid}" if first.series_uid else f"file {first.path}"
-    shared = {
-        "series_key": key.hash(*series),
-        "study_key": key.hash("study", first.study_uid) if first.study_uid else key.hash(*series),
-        "patient_key": key.hash("patient", f"{archive.collection}\0{patient}"),
-        "kind": "dicom",
-        "collection": archive.collection,
-        "licence": archive.licence,
-        "files": [member.path for member in members],
-        "stamps": [[member.num_bytes, member.mtime_ns] for member in members],
-        "private": {
-            "series_uid": first.series_uid,
-            "study_uid": first.study_uid,
-            "patient_id": first.patient_id,
-            "folder": os.path.dirname(first.path),
-        },
-    }
-    sources = f"its files lie in {num_archives} sources" if num_archives > 1 else ""
+    numbers = {id(member): number for number, member in enumerate(members)}
+    names = {"series_uid": first.series_uid, "study_uid": first.study_uid, "patient_id": first.patient_id}
+    names |= {"folder": os.path.dirname(first.path), "file": "" if first.series_uid else first.path}
     stacks = _stacks(members, code, detail)
     owners = Counter(_owners(members, [stack.slices for stack in stacks]).values())
     series_slices = [slice_ for stack in stacks for slice_ in stack.slices]
     rows = []
     for number, stack in enumerate(stacks):
-        header, positions = _geometry(stack.slices, series_slices, members)
+        header, kept = _geometry(stack.slices, series_slices, members)
         name = f"stack {number} of {len(stacks)}: {stack.name}" if len(stacks) > 1 else ""
+        middle = kept[len(kept) // 2] if kept else None
+        found = labels.read(header) if stack.code is Code.OK else None
         rows.append(
             Row(
-                **shared,
-                header=header | {"collection": archive.collection},
-                slices=positions,
+                kind="dicom",
+                files=[member.path for member in members],
+                stamps=[[member.num_bytes, member.mtime_ns] for member in members],
+                header=header,
+                slices=[list(one.frame.position_mm) for one in kept],
                 code=stack.code,
-                detail="; ".join(filter(None, [stack.detail, sources, name])),
+                detail="; ".join(filter(None, [stack.detail, name])),
+                private=names,
                 stack=number,
                 num_files=owners[number],
+                middle=(numbers[id(middle.record)], middle.frame.index) if middle else None,
+                stratum=f"{found.family.value or ''} {found.view.value or ''}" if found else "",
+                face=face(found) if found else "unknown",
             )
         )
     return rows
@@ -180,8 +204,8 @@ def _verdict(members: list[FileRecord]) -> tuple[Code, str]:
 
 def _geometry(
     slices: list[geometry.Slice], series: list[geometry.Slice], members: list[FileRecord]
-) -> tuple[dict[str, Any], list[list[float]]]:
-    """The header of a stack and the positions of its slices.
+) -> tuple[dict[str, Any], list[geometry.Slice]]:
+    """The header of a stack, and one slice at each position in ascending order.
 
     slice_spacing_mm and extent_mm are absent where the positions give no even spacing.
     """
@@ -190,11 +214,10 @@ def _geometry(
     try:
         groups = geometry.by_position(geometry.split(slices)[0].slices)
     except SeriesError:
-        return geometry.header_of(slices, series, None), [list(one.frame.position_mm) for one in slices]
+        return geometry.header_of(slices, series, None), slices
     kept = [group[0] for group in groups]
-    positions = [list(one.frame.position_mm) for one in kept]
     try:
         spacing_mm = geometry.arrange(kept, float("inf")).slice_spacing_mm if len(kept) > 1 else None
     except SeriesError:
         spacing_mm = None
-    return geometry.header_of(kept, series, spacing_mm), positions
+    return geometry.header_of(kept, series, spacing_mm), kept

@@ -1,10 +1,10 @@
 """The index of the Imaging Data Commons, as the PyPI package idc-index-data carries it: a table of every series."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from radnet.errors import UsageError
 
@@ -18,6 +18,7 @@ collection_id analysis_result_id PatientID SeriesInstanceUID StudyInstanceUID St
 SOPClassUID TransferSyntaxUID PhotometricInterpretation Manufacturer SeriesDescription license_short_name aws_bucket
 crdc_series_uuid
 """.split()
+_LOOKED_UP = "collection_id license_short_name source_DOI aws_bucket crdc_series_uuid PatientID".split()
 NUMBER_COLUMNS = ("instanceCount", "series_init_idc_version", "series_size_MB")
 
 
@@ -50,6 +51,39 @@ def open_index(folder: str = "") -> IdcIndex:
         version=version,
         folder=here,
     )
+
+
+def lookup(column: str, names: Iterable[str], folder: str = "") -> dict[str, dict[str, Any]]:
+    """Name → its row of the index: collection_id, license_short_name, source_DOI, aws_bucket, crdc_series_uuid,
+    PatientID and release. column: what the names are of.
+
+    {} where the index is not installed. The whole index is never in memory.
+    """
+    import pyarrow
+    import pyarrow.compute
+    import pyarrow.parquet
+
+    if not folder and importlib.util.find_spec("idc_index_data") is None:
+        return {}
+    path = (Path(folder) if folder else _package_folder()) / "idc_index.parquet"
+    wanted = set(names)
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            release = _version(file.schema_arrow)
+            columns = list(dict.fromkeys([column, *_LOOKED_UP]))
+            for batch in file.iter_batches(1 << 16, columns=columns):
+                is_wanted = pyarrow.compute.is_in(batch[column], pyarrow.array(list(wanted), batch[column].type))
+                found |= {row[column]: row | {"release": release} for row in batch.filter(is_wanted).to_pylist()}
+    except (pyarrow.ArrowException, OSError, KeyError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise UsageError(f"{path} cannot be read ({said}); pip install --force-reinstall {PACKAGE}") from None
+    return found
+
+
+def _version(schema: "pyarrow.Schema") -> str:
+    number = (schema.metadata or {}).get(b"idc_index_data_version", b"unknown").decode("utf-8", "replace")
+    return f"idc-index-data {number}"
 
 
 def current_uuids(index: IdcIndex, uuids: Sequence[str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 TCIA_LIST = "ListOfSeriesToDownload"
+NO_COPY = "not a cp line"
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _SOURCE = re.compile(r"(?:s3|gs)://[^/\s]+/(.*)", re.IGNORECASE)
 _UID = re.compile(r"[0-2](?:\.\d{1,62})+")
@@ -38,12 +39,14 @@ class BadLine:
 @dataclass(frozen=True)
 class Listed:
     """What a manifest lists. kind: "s5cmd" or "tcia". names: the series' UUIDs (s5cmd) or SeriesInstanceUIDs (tcia),
-    once each, in order, with the number of the first line that names each. num_lines: that name a series."""
+    once each, in order, with the number of the first line that names each. num_lines: that name a series. urls: of
+    s5cmd series, the folders that their lines copy."""
 
     kind: str
     names: dict[str, int]
     num_lines: int
     bad: list[BadLine] = field(default_factory=list)
+    urls: dict[str, str] = field(default_factory=dict)
 
 
 def is_manifest(path: Path) -> bool:
@@ -76,35 +79,39 @@ def _decode(content: bytes) -> str:
 
 def _parse_s5cmd(text: str) -> Listed:
     names: dict[str, int] = {}
+    urls: dict[str, str] = {}
     bad, num_lines = [], 0
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip().lstrip("\ufeff")
         if not line or line.startswith("#"):
             continue
-        uuid, why = _s5cmd_series(line)
+        uuid, told = _s5cmd_series(line)
         if uuid is None:
-            bad.append(BadLine(number, line[:80], why))
+            bad.append(BadLine(number, line[:80], told))
             continue
         num_lines += 1
         names.setdefault(uuid, number)
-    return Listed("s5cmd", names, num_lines, bad)
+        urls.setdefault(uuid, told)
+    return Listed("s5cmd", names, num_lines, bad, urls)
 
 
 def _s5cmd_series(line: str) -> tuple[str | None, str]:
-    """The UUID of the series that one line copies, or None and why there is none."""
+    """The UUID of the series that one line copies and the URL of its folder, or None and why there is none."""
     try:
         words = shlex.split(line, comments=True)
     except ValueError:
         words = line.replace('"', " ").replace("'", " ").split()
     if not any(word in ("cp", "sync") for word in words) and not _SOURCE.match(words[0] if words else ""):
-        return None, "not a cp line"
+        return None, NO_COPY
     found = [match for match in map(_SOURCE.fullmatch, words) if match]
     if not found:
         return None, "no s3:// source"
     # BUCKET/UUID/* and BUCKET/UUID/INSTANCE.dcm: the folder is the series, the file is one of its instances.
     folders = found[0][1].rstrip("*").split("/")
     uuids = [part for part in folders if _UUID.fullmatch(part)]
-    return (uuids[0].lower(), "") if uuids else (None, "no UUID of a series in its source")
+    if not uuids:
+        return None, "no UUID of a series in its source"
+    return uuids[0].lower(), found[0][0].partition(uuids[0])[0] + uuids[0] + "/"
 
 
 def _parse_tcia(text: str) -> Listed:

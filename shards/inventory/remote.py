@@ -1,10 +1,7 @@
 """A folder of DICOM, local or behind any fsspec URL, as a corpus: its headers are read as `radnet shard` reads them."""
 
 import os
-import re
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,30 +9,25 @@ import numpy as np
 
 from radnet import labels
 from radnet.errors import UsageError
-from radnet.shards import actors, intake
-from radnet.shards.config import SourceConfig
-from radnet.shards.dicom import read_header
-from radnet.shards.inventory import Archive, group_all, list_files
+from radnet.shards import actors, intake, listing
+from radnet.shards.inventory import Origin, Row
 from radnet.shards.inventory.archives import refuse_archives
 from radnet.shards.inventory.columns import tuples
 from radnet.shards.inventory.corpus import Corpus, Draft, finish, refuse_empty
 from radnet.shards.inventory.division import Patients
 from radnet.shards.inventory.options import ListedConfig
-from radnet.shards.inventory.row import Row
 from radnet.shards.inventory.select import KEPT, Rule, rules
 from radnet.shards.inventory.text import findings, to_columns
 from radnet.shards.ledger import REMEDY, Code
-from radnet.shards.plan import estimate_bytes
 from radnet.shards.privacy import load_key
 from radnet.shards.public import public_header
-from radnet.shards.record import FileRecord
+from radnet.urls import shown
 
 if TYPE_CHECKING:
     import pyarrow
 
 Say = Callable[[str], None]
 NAMES = ("series_key", "study_key", "patient_key")
-_FILES_PER_CHUNK = 32
 _TEXTS = "collection_id Modality Manufacturer SOPClassUID PhotometricInterpretation license_short_name".split()
 
 
@@ -44,87 +36,27 @@ def from_folder(folder: Path, config: ListedConfig, out: Path, say: Say) -> Corp
     here, there = Path(os.path.realpath(folder)), Path(os.path.realpath(out))
     if there.is_relative_to(here):
         raise UsageError(f"--out {out} lies inside the source {folder}; keep them apart")
-    files = list_files(str(here))
-    refuse_archives(files)
-    key = load_key(config.privacy.key)
-    source = SourceConfig(str(folder), "dicom", config.collection, config.licence)
-    with actors.session(config.num_workers, "") as num_workers:
-        rows = intake.read_rows([intake.Listing(source, files, [])], key, num_workers, say)
-    return from_rows(rows, config, [f"{folder}: {len(files):,} files, {len(rows):,} series or files of none"])
+    return _from_listing(listing.of_folder(str(here), _origin(config)), str(folder), config, say)
 
 
 def from_url(url: str, config: ListedConfig, say: Say) -> Corpus:
-    """The corpus of a folder behind an fsspec URL; every file is fetched once, for a header gives no length.
+    """The corpus of a folder behind an fsspec URL, of which the headers are fetched.
 
     Raises UsageError where the URL cannot be listed, holds packed files, or no file of it is DICOM.
     """
-    sizes = list_url(url)
-    refuse_archives(sizes)
-    say(f"{len(sizes):,} files, {sum(sizes.values()) / 1e9:.2f} GB to fetch for their headers")
+    return _from_listing(listing.of_url(url, _origin(config)), shown(url), config, say)
+
+
+def _origin(config: ListedConfig) -> Origin:
+    return Origin(config.collection, config.licence)
+
+
+def _from_listing(listed: listing.Listing, name: str, config: ListedConfig, say: Say) -> Corpus:
+    refuse_archives(listed.files)
     key = load_key(config.privacy.key)
-    records = _fetch_all(list(sizes), config, say)
-    rows = group_all([Archive(records, config.collection, config.licence)], key)
-    if all(row.code == Code.NOT_DICOM for row in rows):
-        raise UsageError(f"no DICOM file in {_shown(url)}; name a folder of DICOM files")
-    return from_rows(rows, config, [f"{_shown(url)}: {len(sizes):,} files, {len(rows):,} series or files of none"])
-
-
-def list_url(url: str) -> dict[str, int]:
-    """URL → bytes of every file below `url`, sorted; -1 where the store does not say.
-
-    Options of a store come from fsspec's own configuration, for example FSSPEC_S3_ANON=true for public buckets.
-    Raises UsageError in one line where the protocol is unknown, needs another package, or nothing can be listed.
-    """
-    from fsspec.core import url_to_fs
-
-    try:
-        filesystem, inner = url_to_fs(url)
-        found = filesystem.find(inner, detail=True)
-    except (ImportError, ValueError) as error:
-        raise UsageError(f"source {_shown(url)} cannot be opened ({' '.join(str(error).split())[:200]})") from None
-    except Exception as error:  # stores raise their own kinds for a refusal, a wrong name, a dead network
-        raise UsageError(f"source {_shown(url)} cannot be listed ({type(error).__name__}); check the URL") from None
-    files = {filesystem.unstrip_protocol(name): info for name, info in found.items() if info.get("type") != "directory"}
-    if not files:
-        raise UsageError(f"source {_shown(url)} holds no file; check the URL")
-    return {name: int(-1 if info.get("size") is None else info["size"]) for name, info in sorted(files.items())}
-
-
-def _shown(url: str) -> str:
-    """The URL without user and password."""
-    return re.sub(r"://[^/@]*@", "://", url)
-
-
-def read_remote(url: str) -> FileRecord:
-    """`read_header` of a file behind a URL; a file that cannot be fetched is a record that says so."""
-    from fsspec.core import url_to_fs
-
-    with tempfile.TemporaryDirectory(prefix="radnet-") as folder:
-        local = os.path.join(folder, "file")
-        try:
-            filesystem, inner = url_to_fs(url)
-            filesystem.get_file(inner, local)
-        except Exception as error:  # of any store
-            return FileRecord(path=url, code=Code.UNREADABLE, detail=f"cannot be fetched ({type(error).__name__})")
-        return replace(read_header(local), path=url, mtime_ns=0)
-
-
-def _fetch_all(urls: Sequence[str], config: ListedConfig, say: Say) -> list[FileRecord]:
-    if urls[0].startswith("memory://"):  # it exists in this process alone
-        return [read_remote(url) for url in urls]
-    done = 0
-
-    def progress(num: int) -> None:
-        nonlocal done
-        done += num
-        say(f"headers {done}/{len(urls)}")
-
-    chunks = [urls[at : at + _FILES_PER_CHUNK] for at in range(0, len(urls), _FILES_PER_CHUNK)]
-    crashed = FileRecord(path="", code=Code.DECODER_CRASH)
     with actors.session(config.num_workers, "") as num_workers:
-        records = actors.run_tasks(read_remote, chunks, crashed, num_workers, progress)
-    pairs = zip(urls, records, strict=True)
-    return [one if one.path else FileRecord(path=url, code=one.code, detail=one.detail) for url, one in pairs]
+        rows = intake.read_rows([listed], key, num_workers, say)
+    return from_rows(rows, config, [f"{name}: {len(listed.files):,} files, {len(rows):,} series or files of none"])
 
 
 def from_rows(rows: Sequence[Row], config: ListedConfig, notes: Sequence[str]) -> Corpus:
@@ -164,7 +96,7 @@ def _table(rows: Sequence[Row]) -> "pyarrow.Table":
         "instanceCount": pyarrow.array([row.num_files for row in rows], pyarrow.int64()),
         "num_slices": pyarrow.array(slices, pyarrow.int64()),
         "series_size_MB": pyarrow.array(sizes, pyarrow.float64()),
-        "voxel_bytes": pyarrow.array([float(estimate_bytes(row)) for row in rows], pyarrow.float64()),
+        "voxel_bytes": pyarrow.array([float(row.num_voxel_bytes) for row in rows], pyarrow.float64()),
         "detail": pyarrow.array([row.detail for row in rows], pyarrow.large_string()),
     }
     return pyarrow.table(columns)

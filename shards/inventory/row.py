@@ -1,36 +1,49 @@
-"""One row per series of an archive, and the table of them."""
+"""One row per stack of a series."""
 
-import json
+import hashlib
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from radnet.shards.ledger import Code
 
-if TYPE_CHECKING:
-    import pyarrow
+
+class Origin(NamedTuple):
+    """Where series come from: what ATTRIBUTION says, and the split that an inventory gave them ("" = by patient).
+
+    release: of the index that lists the collection, for example "IDC v25".
+    """
+
+    collection: str = ""
+    licence: str = ""
+    doi: str = ""
+    release: str = ""
+    split: str = ""
 
 
 @dataclass
 class Row:
     """One stack of a series, or one file that belongs to none.
 
-    series_key, study_key, patient_key: 20 hex characters each. kind: "dicom" or "nifti". files: absolute paths of the
-    whole series; for nifti image and mask. stack: number among the series' stacks, 0 is the largest (see
-    `geometry.split`). num_files: those counted here; over the rows of a series they add up to its files. stamps: bytes
-    and modification time in ns of every file. header: see `radnet.labels.read`. slices: x,y,z in mm (LPS) of every
-    slice in ascending position, or []. code: OK for a candidate, else why it cannot become a sample. private:
-    series_uid, study_uid, patient_id and folder, for the private map only.
+    series_key, study_key, patient_key: 20 hex characters each, "" before the names were hashed. kind: "dicom" or
+    "nifti". files: absolute paths or URLs of the whole series; for nifti image and mask. stack: number among the
+    stacks of the series, 0 is the largest (see `geometry.split`). num_files: those counted here; over the rows of a
+    series they add up to its files. stamps: bytes and modification time in ns of every file. header: see
+    `radnet.labels.read`. slices: x,y,z in mm (LPS) of every slice in ascending position, or []. middle: number of the
+    file, and of the frame in it, of the slice in the middle; None where there is none. pixel_hash: of that slice's
+    stored values, "" where not taken; equal for copies of a series under other names. stratum: the class that shards
+    mix. face: "yes", "no" or "unknown". code: OK for a candidate, else why it cannot become a sample. private: names,
+    for the private map only.
     """
 
-    series_key: str
-    study_key: str
-    patient_key: str
-    kind: str
-    collection: str
-    licence: str
-    files: list[str]
-    stamps: list[list[int]]
+    series_key: str = ""
+    study_key: str = ""
+    patient_key: str = ""
+    kind: str = "dicom"
+    collection: str = ""
+    licence: str = ""
+    files: list[str] = field(default_factory=list)
+    stamps: list[list[int]] = field(default_factory=list)
     header: dict[str, Any] = field(default_factory=dict)
     slices: list[list[float]] = field(default_factory=list)
     code: Code = Code.OK
@@ -38,6 +51,13 @@ class Row:
     private: dict[str, str] = field(default_factory=dict)
     stack: int = 0
     num_files: int = 0
+    doi: str = ""
+    release: str = ""
+    split: str = ""
+    middle: tuple[int, int] | None = None
+    pixel_hash: str = ""
+    stratum: str = ""
+    face: str = "unknown"
 
     @property
     def key(self) -> str:
@@ -49,52 +69,17 @@ class Row:
         """Bytes of all files."""
         return sum(size for size, _ in self.stamps)
 
+    @property
+    def num_voxel_bytes(self) -> int:
+        """Uncompressed bytes as int16, from the header; those of the files where the header does not say."""
+        size = [self.header.get(name) for name in ("Rows", "Columns", "num_slices")]
+        if all(isinstance(value, int | float) and value > 0 for value in size):
+            return 2 * int(size[0]) * int(size[1]) * int(size[2])
+        return self.num_bytes
 
-_TEXT = ("series_key", "study_key", "patient_key", "kind", "collection", "licence", "detail")
-_PRIVATE = ("series_uid", "study_uid", "patient_id", "folder")
-
-
-def to_table(rows: list[Row]) -> "pyarrow.Table":
-    """The rows without `private`, in order of their keys; header is JSON, paths are bytes, for not all are text."""
-    import pyarrow
-
-    rows = sorted(rows, key=lambda row: row.key)
-    columns = {name: pyarrow.array([getattr(row, name) for row in rows], pyarrow.string()) for name in _TEXT}
-    for name in ("stack", "num_files"):
-        columns[name] = pyarrow.array([getattr(row, name) for row in rows], pyarrow.int32())
-    files = [[os.fsencode(file) for file in row.files] for row in rows]
-    columns["files"] = pyarrow.array(files, pyarrow.list_(pyarrow.binary()))
-    columns["stamps"] = pyarrow.array([row.stamps for row in rows], pyarrow.list_(pyarrow.list_(pyarrow.int64())))
-    headers = [json.dumps(row.header, sort_keys=True, allow_nan=False) for row in rows]
-    columns["header"] = pyarrow.array(headers, pyarrow.string())
-    columns["slices"] = pyarrow.array([row.slices for row in rows], pyarrow.list_(pyarrow.list_(pyarrow.float64())))
-    columns["code"] = pyarrow.array([str(row.code) for row in rows], pyarrow.string())
-    return pyarrow.table(columns)
-
-
-def from_table(table: "pyarrow.Table") -> list[Row]:
-    """The rows of `to_table`, with an empty `private`. Raises ValueError, KeyError or TypeError for another table."""
-    rows = []
-    for values in table.to_pylist():
-        files, header = [os.fsdecode(file) for file in values["files"]], json.loads(values["header"])
-        rows.append(Row(**{**values, "files": files, "header": header, "code": Code(values["code"])}))
-    return rows
-
-
-def private_map(rows: list[Row]) -> "pyarrow.Table":
-    """Keys of series beside the names they stand for, in order. Whoever holds it can undo the hashing.
-
-    Bytes of a folder's name that are no text are shown as escapes.
-    """
-    import pyarrow
-
-    rows = sorted((row for row in rows if not row.stack), key=lambda row: row.series_key)
-    keys = ("series_key", "study_key", "patient_key")
-    columns = {name: pyarrow.array([getattr(row, name) for row in rows], pyarrow.string()) for name in keys}
-    for name in _PRIVATE:
-        columns[name] = pyarrow.array([_printable(row.private.get(name, "")) for row in rows], pyarrow.string())
-    return pyarrow.table(columns)
-
-
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    @property
+    def mark(self) -> str:
+        """Another one where a file was added, removed or replaced; holds no name."""
+        names = [os.path.basename(file) for file in self.files]
+        text = "\0".join(f"{name}\0{size}\0{mtime}" for name, (size, mtime) in zip(names, self.stamps, strict=True))
+        return hashlib.sha256(os.fsencode(text)).hexdigest()[:20]

@@ -1,0 +1,213 @@
+"""Files of a store on this machine's disk: the first bytes of a header, or a whole series, for as long as needed.
+
+Whatever a process fetches, or is about to put to a store, lies in one folder that goes with it. A process that was
+killed leaves its folder; the next one on the machine removes it, for nobody holds its lock.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from radnet.shards.dicom import read_header
+from radnet.shards.ledger import Code, SeriesError
+from radnet.shards.listing import stamp, stamp_of
+from radnet.shards.record import FileRecord
+from radnet.urls import filesystem, is_local, patiently, telling
+
+_PREFIX = "radnet-"
+_LOCK = ".lock"
+_HEADER_BYTES = 64 << 10  # holds nearly every header without icons and enhanced frames
+_AT_ONCE = 16  # requests of one process: a store answers in tens of milliseconds
+# What a header cut short may be taken for.
+_DOUBTFUL = (Code.UNREADABLE, Code.TRUNCATED, Code.BAD_NUMBER, Code.NO_GEOMETRY)
+
+
+@cache
+def scratch() -> Path:
+    """This process's own folder for temporary files; what else makes temporary files uses it too from now on."""
+    base = Path(tempfile.gettempdir())
+    for folder in base.glob(f"{_PREFIX}*"):
+        _remove_if_left(folder)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+    # Kept open to the end of the process: the lock is what says that somebody is there.
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    tempfile.tempdir = str(folder)
+    return folder
+
+
+def _remove_if_left(folder: Path) -> None:
+    try:
+        descriptor = os.open(folder / _LOCK, os.O_RDWR)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        pass  # its process lives
+    finally:
+        os.close(descriptor)
+
+
+def read_headers(files: Sequence[str], stamps: Sequence[Sequence[int]]) -> list[FileRecord]:
+    """`read_header` of every file, local or behind a URL; of the latter only the first bytes are fetched if they do.
+
+    Raises OSError where a store is away for good.
+    """
+    if all(map(is_local, files)):
+        return [read_header(file) for file in files]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(_read_remote, files, stamps))
+
+
+def _read_remote(url: str, stamped: Sequence[int]) -> FileRecord:
+    size, mtime_ns = stamped
+    record = FileRecord(path=url, num_bytes=max(size, 0), mtime_ns=mtime_ns)
+    if not size:
+        return replace(record, code=Code.UNREADABLE, detail="the file is empty")
+    try:
+        start = _read_start(url, size) if size > _HEADER_BYTES else None
+        if start is None or not _is_sure(start):
+            with _fetched_one(url) as file:
+                start = read_header(str(file))
+        record = start
+    except FileNotFoundError:
+        record = FileRecord(path=url, code=Code.UNREADABLE, detail="it is listed, and not there")
+    except PermissionError:
+        record = FileRecord(path=url, code=Code.UNREADABLE, detail="the store refuses to give it")
+    return replace(record, path=url, num_bytes=max(size, 0) or record.num_bytes, mtime_ns=mtime_ns)
+
+
+def _is_sure(record: FileRecord) -> bool:
+    if record.code is Code.NOT_DICOM:
+        return True
+    return record.code not in _DOUBTFUL and 0 < record.header_bytes <= _HEADER_BYTES
+
+
+def _read_start(url: str, size: int) -> FileRecord:
+    """The header of a file of which only the start is here: the rest is a hole of the right length."""
+    system, inner = filesystem(url)
+    with telling(url):
+        start = patiently(lambda: system.cat_file(inner, start=0, end=_HEADER_BYTES))
+    with tempfile.NamedTemporaryFile(dir=scratch()) as file:
+        file.write(start)
+        file.truncate(size)
+        file.flush()
+        return read_header(file.name)
+
+
+@contextmanager
+def _fetched_one(url: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=scratch()) as folder:
+        path = Path(folder) / "file"
+        _get(url, path)
+        yield path
+
+
+def _get(url: str, path: Path) -> None:
+    system, inner = filesystem(url)
+
+    def get() -> None:
+        with telling(url):
+            system.get_file(inner, str(path))
+
+    patiently(get)
+
+
+class Fetched:
+    """The files of one series where they can be read; `close` removes what was fetched.
+
+    Raises SeriesError(CHANGED) where a file is not the one that was listed, UNREADABLE where it is gone.
+    """
+
+    def __init__(self, files: Sequence[str], stamps: Sequence[Sequence[int]]) -> None:
+        self._folder: Path | None = None
+        self.files = list(files)
+        if all(map(is_local, files)):
+            for file, stamped in zip(files, stamps, strict=True):
+                _refuse_changed(stamp(file), stamped)
+            return
+        self._folder = Path(tempfile.mkdtemp(dir=scratch()))
+        try:
+            # Names keep the order of the URLs, in which headers were read.
+            self.files = [str(self._folder / f"{number:06d}") for number in range(len(files))]
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                list(pool.map(_get_checked, files, self.files, stamps))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Remove what was fetched."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _get_checked(url: str, path: str, stamped: Sequence[int]) -> None:
+    system, inner = filesystem(url)
+    try:
+        with telling(url):
+            info = patiently(lambda: system.info(inner))
+        _refuse_changed(stamp_of(info), stamped)
+        _get(url, Path(path))
+    except FileNotFoundError:
+        raise SeriesError(Code.UNREADABLE, "a file is gone since it was listed") from None
+    except PermissionError:
+        raise SeriesError(Code.UNREADABLE, "the store refuses to give a file") from None
+    if stamped[0] >= 0 and os.path.getsize(path) != stamped[0]:
+        raise SeriesError(Code.CHANGED, "a file differs in size from the one in the inventory")
+
+
+def _refuse_changed(found: Sequence[int], stamped: Sequence[int]) -> None:
+    if list(found) != list(stamped):
+        raise SeriesError(Code.CHANGED, "a file differs in size or time from the one in the inventory")
+
+
+@contextmanager
+def fetched(files: Sequence[str], stamps: Sequence[Sequence[int]]) -> Iterator[list[str]]:
+    """The files of one series where they can be read, for as long as the block lasts. Raises as `Fetched`."""
+    here = Fetched(files, stamps)
+    try:
+        yield here.files
+    finally:
+        here.close()
+
+
+class Ahead:
+    """Fetches the next series while one is being read: two of them on disk at most."""
+
+    def __init__(self, series: Sequence[tuple[Sequence[str], Sequence[Sequence[int]]]]) -> None:
+        self._series, self._pool = series, ThreadPoolExecutor(1)
+        self._next: tuple[int, Future[Fetched]] | None = None  # number of the series that is being fetched
+
+    def __enter__(self) -> "Ahead":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True)
+        if self._next is not None and self._next[1].exception() is None:
+            self._next[1].result().close()
+
+    @contextmanager
+    def take(self, number: int) -> Iterator[list[str]]:
+        """The files of a series; those of the series after it are fetched meanwhile. Raises as `Fetched`."""
+        waiting = self._next[1] if self._next and self._next[0] == number else self._start(number)
+        self._next = None
+        fetched = waiting.result()
+        try:
+            if number + 1 < len(self._series):
+                self._next = number + 1, self._start(number + 1)
+            yield fetched.files
+        finally:
+            fetched.close()
+
+    def _start(self, number: int) -> "Future[Fetched]":
+        return self._pool.submit(Fetched, *self._series[number])
