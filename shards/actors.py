@@ -4,6 +4,7 @@ Paths and counts travel between processes, never pixels. A worker that dies (a d
 out-of-memory killer) costs one retry; then its items are tried one by one, and those that kill again are named.
 """
 
+import math
 import os
 import secrets
 import socket
@@ -11,10 +12,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from radnet.errors import UsageError
+from radnet.shards.hands import Hand, Hands
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -91,17 +93,21 @@ def _folder() -> str | None:
 
 @dataclass(frozen=True)
 class Task(Generic[Item]):
-    """Some items that one worker handles together; name is for messages."""
+    """Some items that one worker handles together; name is for messages and Ray's dashboard."""
 
     name: str
     items: Sequence[Item]
 
 
-class _Worker:
-    """The process that does the work; it outlives a task, so that libraries are imported once."""
+@dataclass(frozen=True)
+class _Running:
+    """A task in a worker, or (None) a worker that is being started. deadline_s: of the monotonic clock."""
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return function(*arguments)
+    hand: Hand
+    task: Task | None = None
+    killers: frozenset[int] = frozenset()
+    deaths: int = 0
+    deadline_s: float = math.inf
 
 
 def run(
@@ -121,47 +127,53 @@ def run(
     """
     import ray
 
-    dead = (ray.exceptions.WorkerCrashedError, ray.exceptions.ActorDiedError, ray.exceptions.OutOfMemoryError)
-    actor_class = ray.remote(_Worker).options(num_cpus=1, max_restarts=0, max_task_retries=0)
-    waiting = deque()
-    fresh = iter(tasks)
-    running: dict[Any, tuple[Any, Task[Item], frozenset[int], int]] = {}
-    deadlines: dict[Any, float] = {}
-    idle = [actor_class.remote() for _ in range(num_workers)]
+    hands, fresh = Hands(num_workers), iter(tasks)
+    waiting: deque[_Running] = deque()
+    running: dict[Any, _Running] = {}
     try:
         while True:
-            while idle:
-                entry = waiting.popleft() if waiting else next(((task, frozenset(), 0) for task in fresh), None)
+            while hands.num_missing:
+                hands.num_missing -= 1
+                hand = hands.new()
+                running[hand.begin()] = _Running(hand)
+            while hands.idle:
+                entry = waiting.popleft() if waiting else next((_Running(hands.idle[-1], task) for task in fresh), None)
                 if entry is None:
                     break
-                task, killers, deaths = entry
-                actor = idle.pop()
-                reference = actor.call.remote(handle, task, killers)
-                running[reference] = (actor, task, killers, deaths)
-                deadlines[reference] = time.monotonic() + limit_s + _MORE_S * len(task.items)
-            if not running:
+                deadline_s = time.monotonic() + limit_s + _MORE_S * len(entry.task.items)
+                entry = replace(entry, hand=hands.idle.pop(), deadline_s=deadline_s)
+                running[entry.hand.start(entry.task.name, handle, entry.task, entry.killers)] = entry
+            if not any(entry.task for entry in running.values()) and not waiting and (hands.idle or not running):
                 return
-            for reference in _wait({one: (entry[0], deadlines[one]) for one, entry in running.items()}):
-                actor, task, killers, deaths = running.pop(reference)
-                del deadlines[reference]
+            for reference in _wait({one: (entry.hand.actor, entry.deadline_s) for one, entry in running.items()}):
+                entry = running.pop(reference)
                 try:
                     result = ray.get(reference)
                 except ray.exceptions.RayTaskError as error:
-                    idle.append(actor)
+                    hands.give_back(entry.hand)
                     raise error.cause from error  # the worker's own exception, with its errno
-                except dead:
-                    # The dead worker's core is free for one new worker, no more: a second would wait for ever.
-                    actor = actor_class.remote()
-                    if deaths:
-                        actor, killers = _find_killers(actor, task, killers, actor_class.remote, probe, dead, limit_s)
-                    waiting.append((task, killers, 1 - deaths))
-                    idle.append(actor)
+                except hands.dead:
+                    hands.num_missing += 1  # the dead worker's core is free for a new one
+                    if entry.task is not None:
+                        waiting.append(_after_death(entry, hands, probe, limit_s))
                 else:
-                    idle.append(actor)
-                    yield result
+                    hands.give_back(entry.hand)
+                    if entry.task is not None:
+                        yield result
     finally:  # after an error nobody may go on writing, or keep the cores of another run
-        for actor in (*idle, *(entry[0] for entry in running.values())):
-            ray.kill(actor)
+        for entry in running.values():
+            ray.kill(entry.hand.actor)
+        hands.close()
+
+
+def _after_death(entry: _Running, hands: Hands, probe: Callable[[Task, int], object], limit_s: float) -> _Running:
+    """What is to be tried next: the same task once more, then without the items that kill a worker alone."""
+    if not entry.deaths:
+        return replace(entry, deaths=1)
+    hands.num_missing -= 1
+    hand, killers = _find_killers(entry, hands, probe, limit_s)
+    hands.idle.append(hand)
+    return replace(entry, killers=killers, deaths=0)
 
 
 def _wait(running: dict[Any, tuple[Any, float]]) -> list[Any]:
@@ -178,7 +190,7 @@ def _wait(running: dict[Any, tuple[Any, float]]) -> list[Any]:
         for actor, deadline in running.values():
             if deadline <= now:
                 ray.kill(actor)
-        patience_s = max(0.1, min(PATIENCE_S, *(deadline - now for _, deadline in running.values())))
+        patience_s = max(0.1, min([PATIENCE_S, *(deadline - now for _, deadline in running.values())]))
         if ready := ray.wait(list(running), timeout=patience_s)[0]:
             return ready
         if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == home):
@@ -186,30 +198,25 @@ def _wait(running: dict[Any, tuple[Any, float]]) -> list[Any]:
 
 
 def _find_killers(
-    actor: Any,
-    task: Task[Item],
-    known: frozenset[int],
-    new_actor: Callable[[], Any],
-    probe: Callable[[Task[Item], int], object],
-    dead: tuple[type[Exception], ...],
-    limit_s: float,
-) -> tuple[Any, frozenset[int]]:
+    entry: _Running, hands: Hands, probe: Callable[[Task, int], object], limit_s: float
+) -> tuple[Hand, frozenset[int]]:
     """Try the items of a task one by one; returns a live worker and the positions that kill one."""
     import ray
 
-    killers = set(known)
-    for position in sorted(set(range(len(task.items))) - known):
+    task, killers, hand = entry.task, set(entry.killers), hands.new()
+    for position in sorted(set(range(len(task.items))) - entry.killers):
         try:
-            reference = actor.call.remote(probe, task, position)
-            ray.get(_wait({reference: (actor, time.monotonic() + limit_s)}))
-        except dead:
+            ray.get(hand.begin())
+            reference = hand.start(f"{task.name}, item {position} alone", probe, task, position)
+            ray.get(_wait({reference: (hand.actor, time.monotonic() + limit_s)}))
+        except hands.dead:
             killers.add(position)
-            actor = new_actor()
-    if killers == known:
+            hand = hands.new()
+    if killers == entry.killers:
         raise UsageError(
             f"{task.name} kills its worker though none of its series does alone; lower num_workers and run again"
         )
-    return actor, frozenset(killers)
+    return hand, frozenset(killers)
 
 
 def run_tasks(
@@ -225,7 +232,9 @@ def run_tasks(
     function: module-level; its results are small and picklable. progress(number of items done) after each chunk.
     limit_s: see `run`.
     """
-    tasks = [_Chunk(str(number), chunk, number, function, crashed) for number, chunk in enumerate(chunks)]
+    tasks = [
+        _Chunk(f"{function.__name__} {number}", chunk, number, function, crashed) for number, chunk in enumerate(chunks)
+    ]
     done: dict[int, list[Result]] = {}
     for number, results in run(tasks, _handle_chunk, _probe_chunk, num_workers, limit_s):
         done[number] = results

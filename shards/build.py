@@ -6,7 +6,6 @@ index.json last. No index.json = not finished; one that quotes other inputs than
 
 import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 from radnet import store
 from radnet.errors import UsageError
 from radnet.shards import actors, begun, intake, kept, ledger, overrides, planfile, tables
+from radnet.shards.cluster import refuse_unshared
 from radnet.shards.config import ShardConfig, check
 from radnet.shards.hashes import with_hashes
 from radnet.shards.inventory import Entry
@@ -23,7 +23,8 @@ from radnet.shards.listing import Listing, list_sources
 from radnet.shards.overrides import EVERY_CLASS, Overrides
 from radnet.shards.plan import SPLITS, Plan, ShardJob, plan
 from radnet.shards.privacy import PrivacyKey, load_key
-from radnet.shards.sample import BuildTask, Built, Recipe, build_shard, ledger_row, probe
+from radnet.shards.progress import Progress
+from radnet.shards.sample import BuildTask, Recipe, build_shard, ledger_row, probe
 from radnet.shards.write import Sidecar, finished
 from radnet.urls import is_local, shown
 
@@ -87,6 +88,7 @@ def build(config: ShardConfig, say: Say, extend: bool = False) -> Totals:
                 return done
             _clear_leftovers(run)
             with actors.session(config.num_workers, config.address) as num_workers:
+                refuse_unshared(out, config)
                 entries = _entries(run, num_workers)
                 corrections.refuse_unknown(entry.key for entry in entries)
                 planned = _plan(run, entries, is_new, is_grown)
@@ -239,32 +241,10 @@ def _build_shards(run: _Run, planned: Plan, entries: Sequence[Entry], num_worker
         for job in missing
     )
     num_series = sum(len(job.series_keys) for job in missing)
-    progress = _Progress(len(missing), num_series, run.say)
+    progress = Progress(len(missing), num_series, run.say)
     for built in actors.run(tasks, build_shard, probe, num_workers):
         run.still_owner()
         progress.add(built)
-
-
-class _Progress:
-    """Shards, series, slices and bytes so far, per second of wall clock."""
-
-    def __init__(self, num_shards: int, num_series: int, say: Say) -> None:
-        self.num_shards, self.num_series, self.say, self.start = num_shards, num_series, say, time.monotonic()
-        self.shards = self.series = self.failed = self.slices = self.num_bytes = 0
-
-    def add(self, built: Built) -> None:
-        self.shards += 1
-        self.series += built.num_series
-        self.failed += built.num_failed
-        self.slices += built.num_slices
-        self.num_bytes += built.num_bytes
-        seconds = time.monotonic() - self.start
-        left = seconds * (self.num_series - self.series) / max(self.series, 1)
-        self.say(
-            f"{built.name}  shards {self.shards}/{self.num_shards}  series {self.series}/{self.num_series}  "
-            f"{self.series / seconds:.1f} series/s  {self.slices / seconds:.0f} slices/s  "
-            f"{self.num_bytes / seconds / 1e6:.1f} MB/s  {self.failed} failed  {left:.0f} s left"
-        )
 
 
 def _finish(run: _Run, planned: Plan, entries: Sequence[Entry]) -> Totals:

@@ -11,6 +11,7 @@ from radnet.shards.fetch import fetched
 from radnet.shards.inventory import Entry, Row
 from radnet.shards.ledger import Code, SeriesError
 from radnet.shards.nifti import middle_case
+from radnet.shards.progress import Pace
 
 _SERIES_PER_TASK = 64
 
@@ -24,12 +25,13 @@ def with_hashes(entries: Sequence[Entry], num_workers: int, say: Callable[[str],
         _HashTask(f"slices {number}", [replace(entries[one], private=()) for one in chunk], number)
         for number, chunk in enumerate(chunks)
     )
-    done = 0
+    done, pace = 0, Pace()
     for number, hashes in actors.run(tasks, _hash_all, _probe, num_workers):
         for one, found in zip(chunks[number], hashes, strict=True):
             hashed[one] = replace(hashed[one], pixel_hash=found)
         done += len(hashes)
-        say(f"slices compared {done}/{len(candidates)}")
+        if pace.due(is_last=done == len(candidates)):
+            say(f"slices compared {done}/{len(candidates)}")
     return hashed
 
 

@@ -17,6 +17,7 @@ from radnet.shards.inventory.folder import by_series, named, rows_of
 from radnet.shards.ledger import Code
 from radnet.shards.listing import Listing
 from radnet.shards.privacy import PrivacyKey
+from radnet.shards.progress import Pace
 from radnet.shards.record import FileRecord
 from radnet.urls import shown
 
@@ -88,7 +89,7 @@ def _read_pieces(listings: Sequence[Listing], num_workers: int, say: Say) -> Ite
     num_files = sum(len(listing.files) for listing in dicom)
     # Small archives are shared out evenly, down to single folders.
     per_task = max(1, min(FILES_PER_TASK, num_files // (4 * num_workers)))
-    start, done = time.monotonic(), 0
+    start, done, pace = time.monotonic(), 0, Pace()
     tasks = (
         task
         for number, listing in enumerate(listings)
@@ -97,7 +98,8 @@ def _read_pieces(listings: Sequence[Listing], num_workers: int, say: Say) -> Ite
     )
     for number, num, pieces in actors.run(tasks, _read_piece, _probe_header, num_workers):
         done += num
-        say(f"headers {done}/{num_files}  {done / (time.monotonic() - start):.0f}/s")
+        if pace.due(is_last=done == num_files):
+            say(f"headers {done}/{num_files}  {done / (time.monotonic() - start):.0f}/s")
         yield number, pieces
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from radnet.shards.dicom import read_volume
 from radnet.shards.face import face
 from radnet.shards.fetch import Ahead, fetched
 from radnet.shards.inventory import Entry, Row
-from radnet.shards.ledger import Code, LedgerRow, SeriesError, Status
+from radnet.shards.ledger import Code, LedgerRow, SeriesError
 from radnet.shards.nifti import read_case
 from radnet.shards.public import modality, public_header
 from radnet.shards.straighten import shear_deg, straighten
@@ -52,11 +53,11 @@ class BuildTask(Task[Entry]):
 
 @dataclass(frozen=True)
 class Built:
-    """A finished shard in numbers, for progress. num_bytes: of the tar; num_slices: of its samples."""
+    """A finished shard in numbers, for progress. codes: code of the ledger → series; num_slices: of its samples;
+    num_bytes: of the tar."""
 
     name: str
-    num_series: int
-    num_failed: int
+    codes: dict[str, int]
     num_slices: int
     num_bytes: int
 
@@ -74,9 +75,9 @@ class _Series:
 def build_shard(task: BuildTask, killers: frozenset[int]) -> Built:
     """Write one shard; a series that fails becomes a ledger row. killers: positions not to be touched."""
     sidecar = write_shard(task.stem, _outcomes(task, killers), task.mark)
-    num_failed = sum(row.status == Status.FAILED for row in sidecar.ledger)
+    codes = Counter(str(row.code) for row in sidecar.ledger)
     num_slices = sum(row["num_slices"] for row in sidecar.labels)
-    return Built(task.name, len(sidecar.ledger), num_failed, num_slices, sidecar.info.num_bytes)
+    return Built(task.name, dict(codes), num_slices, sidecar.info.num_bytes)
 
 
 def probe(task: BuildTask, position: int) -> None:

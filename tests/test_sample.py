@@ -47,13 +47,15 @@ def _outcome(row: Row, recipe: Recipe, split: str) -> Outcome:
 
 
 def test_series_that_kill_workers_are_recorded_and_not_touched(rows, tmp_path):
-    killer = replace(rows[0], series_key="killer", files=["/nowhere"], stamps=[[0, 0]])  # would raise if it were touched
+    killer = replace(
+        rows[0], series_key="killer", files=["/nowhere"], stamps=[[0, 0]]
+    )  # would raise if it were touched
     entries = [pack(row) for row in (rows[0], killer, rows[1])]
     task = BuildTask("train-000000", entries, "train", str(tmp_path / "train-000000"), "m", RECIPE)
     built = build_shard(task, frozenset({1}))
     codes = [row.code for row in read_sidecar(task.stem).ledger]
     assert codes == [Code.OK, Code.DECODER_CRASH, Code.OK]
-    assert (built.num_series, built.num_failed) == (3, 1)
+    assert built.codes == {Code.OK: 2, Code.DECODER_CRASH: 1}
 
 
 def test_a_source_that_is_away_stops_the_worker_and_fails_no_series(rows):

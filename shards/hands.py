@@ -1,0 +1,75 @@
+"""The processes of Ray that work: started, reused from one run of tasks to the next, replaced."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+TASKS_PER_WORKER = 256  # a shard each, or some hundred headers
+
+
+class _Worker:
+    """The process that does the work; it outlives a task, so that libraries are imported once."""
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
+
+
+class Hands:
+    """The workers of one call of `run`. Those without work at its end are left for the next call."""
+
+    _spare: list["Hand"] = []
+
+    def __init__(self, num: int) -> None:
+        import ray
+
+        self.dead = (ray.exceptions.WorkerCrashedError, ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
+        self._class = ray.remote(_Worker).options(num_cpus=1, max_restarts=0, max_task_retries=0)
+        context = ray.get_runtime_context()
+        self._job = context.get_node_id() + context.get_job_id()  # jobs are numbered anew by every Ray
+        spare = [hand for hand in self._spare if hand.job == self._job]
+        self._spare.clear()  # those of a Ray that was shut down are gone
+        self.idle = spare[:num]
+        for hand in spare[num:]:
+            ray.kill(hand.actor)
+        self.num_missing = num - len(self.idle)
+
+    def new(self) -> "Hand":
+        """A new worker, which starts when the cluster has a core for it."""
+        return Hand(self._class.remote(), self._job)
+
+    def give_back(self, hand: "Hand") -> None:
+        """Take a worker whose task is done; one that did many is replaced, so that no leak of a library grows on."""
+        import ray
+
+        hand.num_tasks += 1
+        if hand.num_tasks < TASKS_PER_WORKER:
+            self.idle.append(hand)
+        else:
+            ray.kill(hand.actor)
+            self.num_missing += 1
+
+    def close(self) -> None:
+        """Leave the idle ones for the next call."""
+        self._spare.extend(self.idle)
+
+
+@dataclass(eq=False)
+class Hand:
+    """A worker, and how many tasks it has done. job: names the Ray it belongs to."""
+
+    actor: Any
+    job: str
+    num_tasks: int = 0
+
+    def begin(self) -> Any:
+        """A reference that is done when the worker has started: a busy cluster may take hours to have a core for it,
+        and that is no task's fault."""
+        return self.start("start", _nothing)
+
+    def start(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Give the worker something to do; `name` is shown on Ray's dashboard. Returns Ray's reference."""
+        return self.actor.call.options(name=name).remote(function, *arguments)
+
+
+def _nothing() -> None:
+    """What a worker does first."""
