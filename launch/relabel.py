@@ -12,6 +12,8 @@ and its evidence reads "override by WHO: WHY". FILE holds all that is set by han
 does not say goes back to the rules; a FILE of the header line alone undoes everything. Without --overrides, labels
 whose evidence begins "override by" stay as they are.
 
+radnet shard makes the table from the shards whenever it finishes or extends a set: relabel it after that.
+
 Leaves with 0 when all went well, 2 for a mistake in usage or input.
 """
 

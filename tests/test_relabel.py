@@ -17,6 +17,7 @@ from radnet.labels.finding import Finding
 from radnet.launch import relabel, verify
 from radnet.shards import relabel as relabelling
 from tests.conftest import ROOT
+from tests.s3 import Faults
 from tests.sets import phantom_rows, write_phantom_set
 
 HEAD = "series_key,label,value,who,why\n"
@@ -221,6 +222,18 @@ def test_behind_a_url(copied, tmp_path, monkeypatch):
     for name in ("labels.parquet", "index.json"):
         assert store.read_bytes(store.join(root, name)) == (copied / name).read_bytes()
     assert verify.main([root]) == OK
+
+
+@pytest.mark.parametrize("copied", ["free text"], indirect=True)
+def test_behind_an_s3_that_fails_now_and_then(copied, s3, monkeypatch):
+    root = f"{s3.bucket('bucket')}/set"
+    fsspec.filesystem("s3").put(str(copied), root, recursive=True)
+    new_rules(monkeypatch)
+    s3.faults = Faults(every=3)
+    for path in (root, str(copied)):
+        assert relabel.main([path]) == OK
+    assert store.read_bytes(f"{root}/labels.parquet") == (copied / "labels.parquet").read_bytes()
+    assert verify.main([root]) == OK and s3.failed["500"] > 3
 
 
 @both

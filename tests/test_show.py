@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import fsspec
@@ -202,6 +203,19 @@ def test_behind_a_url(made, rows, tmp_path):
         assert show.main([path, key, "--out", str(out)]) == OK
     assert (tmp_path / "a.nii").read_bytes() == (tmp_path / "b.nii").read_bytes()
     assert show.main([root, key, "--out", "memory://show/c.png"]) == OK and store.exists("memory://show/c.png")
+
+
+def test_no_whole_tar_leaves_an_s3(made, rows, tmp_path, s3):
+    root = f"{s3.bucket('bucket')}/set"
+    client = fsspec.filesystem("s3")
+    client.put(str(made), root, recursive=True)
+    label = next(row for row in store.read_labels(root).to_pylist() if row["position"] == 1)
+    tar = store.read_bytes(f"{root}/{label['shard']}.tar")
+    client.pipe_file(f"{root}/{label['shard']}.tar", tar + bytes(200 << 20))
+    s3.requests.clear()
+    start = time.monotonic()
+    assert show.main([root, label["key"], "--out", str(tmp_path / "a.png")]) == OK
+    assert s3.requests["GET"] < 12 and time.monotonic() - start < 10
 
 
 def test_places_that_cannot_be_written(made, rows, tmp_path):

@@ -1,5 +1,6 @@
 """radnet verify: every file of a set cut, flipped, swapped or away is found, in a folder and behind a URL."""
 
+import importlib
 import io
 import json
 import shutil
@@ -15,11 +16,13 @@ import pytest
 from radnet import store
 from radnet.errors import OK, USAGE, UsageError
 from radnet.launch import verify
+from radnet.launch.cli import run
 from radnet.shards import ledger
 from radnet.shards import verify as checks
 from radnet.shards.tables import write_labels
 from radnet.shards.write import read_sidecar
 from tests.corpus import write_set
+from tests.s3 import Faults
 
 SHARD, OTHER = "train-000000", "train-000001"
 FILES = [
@@ -117,6 +120,32 @@ def test_behind_a_url(made, name, damage):
     store.write_atomic(path, changed.get(damage) or store.read_bytes(store.join(root, SWAPPED[name])))
     assert any(name in line for line in problems(root))
     memory.rm(root, recursive=True)
+
+
+@pytest.mark.parametrize("kind", ["500", "reset", "cut"])
+def test_behind_an_s3_that_fails_now_and_then(made, s3, kind):
+    """Faults of the way are no damage of the set, and damage of the set is found through them."""
+    root = f"{s3.bucket('bucket')}/set"
+    fsspec.filesystem("s3").put(str(made), root, recursive=True)
+    s3.faults = Faults(every=3, kind=kind)
+    assert problems(root) == [] and checks.strays(root) == []
+    content = bytearray((made / f"{SHARD}.tar").read_bytes())
+    content[len(content) // 2] ^= 1
+    s3.faults = Faults()
+    fsspec.filesystem("s3").pipe_file(f"{root}/{SHARD}.tar", bytes(content))
+    s3.faults = Faults(every=3, kind=kind)
+    assert f"{SHARD}.tar: its content has changed since it was written" in problems(root)
+    assert s3.failed[kind] > 3
+
+
+@pytest.mark.parametrize("verb", ["verify", "show", "relabel"])
+def test_a_store_that_is_not_there_is_one_line(s3, capsys, verb):
+    program = importlib.import_module(f"radnet.launch.{verb}").main
+    for url in ("foo://bucket/set", "s3://nowhere/set"):
+        with pytest.raises(SystemExit) as left:
+            run(program, [url, *(["key"] if verb == "show" else [])])
+        err = capsys.readouterr().err
+        assert left.value.code == USAGE and err.startswith("radnet: ") and err.count("\n") == 1 and "damaged" not in err
 
 
 def resealed(root: Path, rows: list[dict]) -> None:
