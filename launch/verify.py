@@ -4,7 +4,7 @@
 
 Hashes tar and idx of every shard, labels.parquet, ledger.parquet and ATTRIBUTION; compares the members of every tar
 with labels.parquet and with the .idx, the sidecars with index.json, and the ledger with both; looks for a patient, or
-for the same voxels, in two splits. Files that are not of the set are named, and do not make it damaged.
+for copies of an image, in two splits. Files that are not of the set are named, and do not make it damaged.
 
 Leaves with 0 when all is whole, else with 2 and one line per file that is not.
 """

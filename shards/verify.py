@@ -127,7 +127,7 @@ def _labels(root: str) -> dict[str, list[dict[str, Any]]]:
 def _check_splits(rows: list[dict[str, Any]]) -> Iterator[str]:
     """No patient, and no image under two names, may be in two splits: what is learnt from one would be known in the
     other."""
-    for column, what in (("patient_key", "patient"), ("pixel_hash", "volume with the same voxels")):
+    for column, what in (("patient_key", "patient"), ("pixel_hash", "image of the same pixels")):
         splits: dict[str, set[str]] = {}
         for row in rows:
             if value := row.get(column):
