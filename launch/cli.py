@@ -5,17 +5,21 @@ import errno
 import importlib
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from radnet.config import describe
 from radnet.errors import USAGE, UsageError
 
+_SECONDS_BETWEEN_LINES = 0.2
 VERBS = {
     "inventory": "an archive before a byte is downloaded: labels, draw, splits, budget",
     "label": "audit a folder of DICOM: what every series is, how sure that is and why",
     "shard": "archive of DICOM series → shard set",
     "verify": "re-hash a shard set and cross-check its tables",
+    "show": "one sample of a shard set as a picture or as NIfTI",
+    "relabel": "read the labels of a shard set again, or set them by hand, without touching a tar",
     "pretrain": "train a backbone on header labels",
     "evaluate": "Table 1: how well the labels are predicted",
     "finetune": "segment, from pretrained or random weights",
@@ -77,6 +81,29 @@ def existing_folder(path: str, what: str) -> Path:
     if not folder.is_dir():
         raise UsageError(f"{path!r} is not a folder; expected {what}")
     return folder
+
+
+def shard_set(path: str) -> str:
+    """The folder or URL of a shard set, or UsageError in one line where a folder is none."""
+    return path if "://" in path else str(existing_folder(path, "a finished shard set"))
+
+
+class Ticker:
+    """One line on the terminal that says how far a long run is, written over itself; nothing where stderr is a file."""
+
+    def __init__(self) -> None:
+        self._is_shown, self._last = sys.stderr.isatty(), 0.0
+
+    def show(self, line: str) -> None:
+        """Replace the line, a few times a second at most."""
+        if self._is_shown and time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Take the line away, before something else is printed."""
+        if self._is_shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def usage() -> str:

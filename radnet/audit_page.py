@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from radnet.labels.finding import BY_HAND
 from radnet.labels.taxonomy import Taxonomy
 from radnet.page import Row, figure, missing, page, section, table
 
@@ -203,7 +204,7 @@ def _conflicts_section(rows: Sequence[Row]) -> str:
         }
         for row in rows
         for label in LABELS
-        if is_conflict(evidence := row[f"{label}_evidence"]) and not evidence.startswith("override by ")
+        if is_conflict(evidence := row[f"{label}_evidence"]) and not evidence.startswith(BY_HAND)
     ]
     if not found:
         return missing("Conflicts between tags", "No label rests on tags that contradict each other.")
@@ -215,7 +216,7 @@ def _overrides_section(rows: Sequence[Row]) -> str:
         {"series": _name(row), "label": label, "value": _shown(row[label]), "evidence": row[f"{label}_evidence"]}
         for row in rows
         for label in LABELS
-        if (row[f"{label}_evidence"] or "").startswith("override by ")
+        if (row[f"{label}_evidence"] or "").startswith(BY_HAND)
     ]
     return section("Set by hand", f"{len(found):,} labels", _cut(found)) if found else ""
 

@@ -15,13 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from radnet.errors import UsageError
+from radnet.seal import seal, unseal
 from radnet.urls import filesystem, is_local, patiently, telling
 
 if TYPE_CHECKING:
     import pyarrow
-SCHEMA = 1
+
+SCHEMA = 2
+READ_BYTES = 4 << 20  # a read of a file that is read throughout
 TEMPORARY = ".tmp-"  # prefix of files being written; one that is found later was left by a process that died
 _LEFTOVER = re.compile(re.escape(TEMPORARY) + r"\w[\w.-]*-[a-z0-9_]{8}")  # as `_temporary` names them
+TABLES = ("labels.parquet", "ledger.parquet", "ATTRIBUTION")  # whose hashes index.json holds
 LABEL_COLUMNS = ("key", "split", "shard", "position", "patient_key", "crc32")  # that every labels.parquet has
 
 
@@ -41,13 +45,15 @@ class Index:
     """What a finished shard set holds.
 
     splits: "train", "validation" or "test" → its shards, in order of name. fingerprints: of inventory, config and
-    privacy key. totals: series sharded, excluded and failed, and bytes of all tars.
+    privacy key. totals: series sharded, excluded and failed, and bytes of all tars. tables: name → sha256 of each of
+    `TABLES` as written.
     """
 
     codec: str
     splits: dict[str, list[ShardInfo]]
     fingerprints: dict[str, str] = field(default_factory=dict)
     totals: dict[str, int] = field(default_factory=dict)
+    tables: dict[str, str] = field(default_factory=dict)
 
 
 def join(root: str, name: str) -> str:
@@ -87,12 +93,26 @@ def read_bytes(path: str) -> bytes:
         return system.cat_file(inner)
 
 
-def sha256(path: str, block_bytes: int = 1 << 20) -> str:
-    """Hex digest of a file, read in blocks."""
+def read_range(path: str, start: int, end: int) -> bytes:
+    """Bytes start to end (exclusive) of a file, fewer where it ends before. Raises FileNotFoundError."""
     system, inner = filesystem(path)
+    with telling(path):
+        return system.cat_file(inner, start=start, end=end)
+
+
+@contextmanager
+def reading(path: str) -> Iterator[BinaryIO]:
+    """A file to be read from its start to its end, a little at a time. Raises FileNotFoundError."""
+    system, inner = filesystem(path)
+    with telling(path), system.open(inner, "rb", cache_type="readahead", block_size=READ_BYTES) as file:
+        yield file
+
+
+def sha256(path: str) -> str:
+    """Hex digest of a file, read in blocks."""
     digest = hashlib.sha256()
-    with telling(path), system.open(inner, "rb") as file:
-        while block := file.read(block_bytes):
+    with reading(path) as file:
+        while block := file.read(READ_BYTES):
             digest.update(block)
     return digest.hexdigest()
 
@@ -177,14 +197,16 @@ def write_atomic(path: str, content: bytes, mode: int = 0o644) -> None:
         file.write(content)
 
 
-def write_parquet(path: str, table: "pyarrow.Table", mode: int = 0o644) -> None:
-    """Write a table whole or not at all (see `writing`)."""
+def write_parquet(path: str, table: "pyarrow.Table", mode: int = 0o644) -> str:
+    """Write a table whole or not at all (see `writing`); returns its sha256."""
     import pyarrow
     import pyarrow.parquet
 
     sink = pyarrow.BufferOutputStream()
     pyarrow.parquet.write_table(table, sink)
-    write_atomic(path, sink.getvalue().to_pybytes(), mode)
+    content = sink.getvalue().to_pybytes()
+    write_atomic(path, content, mode)
+    return hashlib.sha256(content).hexdigest()
 
 
 def write_index(root: str, index: Index) -> None:
@@ -205,8 +227,9 @@ def write_index(root: str, index: Index) -> None:
         "splits": splits,
         "fingerprints": index.fingerprints,
         "totals": index.totals,
+        "tables": index.tables,
     }
-    write_atomic(join(root, "index.json"), (json.dumps(content, indent=1) + "\n").encode())
+    write_atomic(join(root, "index.json"), seal(content))
 
 
 def read_index(root: str) -> Index:
@@ -215,29 +238,33 @@ def read_index(root: str) -> Index:
     Raises UsageError in one line where there is none (the set is not finished), where it is damaged, or where its
     schema is another.
     """
+    path = join(root, "index.json")
+    damaged = f"{path} is damaged; delete it and run `radnet shard CONFIG` again"
     try:
-        content = json.loads(read_bytes(join(root, "index.json")))
-        schema = content["schema"]
+        content = read_bytes(path)
+        schema = json.loads(content)["schema"]
     except FileNotFoundError:
         raise UsageError(
             f"{root} has no index.json: it is not a finished shard set; run `radnet shard CONFIG` (again) to finish it"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UsageError(
-            f"{join(root, 'index.json')} is damaged; delete it and run `radnet shard CONFIG` again"
-        ) from None
+    except (UsageError, OSError):  # a store that is away has lost nothing
+        raise
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(damaged) from None
     if schema != SCHEMA:
-        raise UsageError(
-            f"{join(root, 'index.json')} has schema {schema}, this radnet reads {SCHEMA}; "
-            "run `radnet shard CONFIG` into a new folder"
-        )
+        _refuse_schema(path, schema)
     try:
-        splits = {name: [ShardInfo(**shard) for shard in split["shards"]] for name, split in content["splits"].items()}
-        return Index(content["codec"], splits, dict(content["fingerprints"]), dict(content["totals"]))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UsageError(
-            f"{join(root, 'index.json')} is damaged ({error}); delete it and run `radnet shard CONFIG` again"
-        ) from None
+        values = unseal(content)
+        splits = {name: [ShardInfo(**shard) for shard in split["shards"]] for name, split in values["splits"].items()}
+        return Index(values["codec"], splits, *(dict(values[name]) for name in ("fingerprints", "totals", "tables")))
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise UsageError(damaged) from None
+
+
+def _refuse_schema(path: str, schema: object) -> None:
+    older = isinstance(schema, int) and schema < SCHEMA
+    remedy = "make the set again with `radnet shard CONFIG` into a new folder" if older else "update radnet"
+    raise UsageError(f"{path} has schema {schema!r}, this radnet reads {SCHEMA}; {remedy}")
 
 
 def read_table(path: str) -> "pyarrow.Table":

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from radnet import store
 from radnet.errors import UsageError
-from radnet.shards import actors, begun, intake, kept, ledger, planfile, tables
+from radnet.shards import actors, begun, intake, kept, ledger, overrides, planfile, tables
 from radnet.shards.cluster import refuse_unshared
 from radnet.shards.config import ShardConfig, check
 from radnet.shards.hashes import with_hashes
 from radnet.shards.inventory import Entry
 from radnet.shards.ledger import Code, LedgerRow, Status
 from radnet.shards.listing import Listing, list_sources
+from radnet.shards.overrides import EVERY_CLASS, Overrides
 from radnet.shards.plan import SPLITS, Plan, ShardJob, plan
 from radnet.shards.privacy import PrivacyKey, load_key
 from radnet.shards.progress import Progress
@@ -54,6 +55,7 @@ class _Run:
     key: PrivacyKey
     listings: Sequence[Listing]
     prints: dict[str, str]
+    corrections: Overrides
     say: Say
     still_owner: Callable[[], None]
 
@@ -71,6 +73,7 @@ def build(config: ShardConfig, say: Say, extend: bool = False) -> Totals:
     out = begun.absolute(config.out)
     private = begun.private_folder(out, config.privacy.folder)
     key = load_key(config.privacy.key)
+    corrections = overrides.read(config.overrides, EVERY_CLASS) if config.overrides else Overrides()
     with _refusing_what_the_machine_does(out):
         listings = list_sources(config, key)
         begun.refuse_foreign(out, private)
@@ -78,7 +81,7 @@ def build(config: ShardConfig, say: Say, extend: bool = False) -> Totals:
         private.chmod(0o700)
         with _only_driver(out, private) as still_owner:
             prints = begun.fingerprints(listings, config, key)
-            run = _Run(config, out, private, key, listings, prints, say, still_owner)
+            run = _Run(config, out, private, key, listings, prints, corrections, say, still_owner)
             is_new, is_grown = _compare(run, extend)
             if not is_new and not is_grown and (done := _finished_totals(run)) is not None:
                 say(f"{shown(out)} is finished; nothing to do")
@@ -87,6 +90,7 @@ def build(config: ShardConfig, say: Say, extend: bool = False) -> Totals:
             with actors.session(config.num_workers, config.address) as num_workers:
                 refuse_unshared(out, config)
                 entries = _entries(run, num_workers)
+                corrections.refuse_unknown(entry.key for entry in entries)
                 planned = _plan(run, entries, is_new, is_grown)
                 _build_shards(run, planned, entries, num_workers)
             _clear_leftovers(run)  # of workers that died
@@ -254,10 +258,12 @@ def _finish(run: _Run, planned: Plan, entries: Sequence[Entry]) -> Totals:
         elif entry.key in planned.refused:
             ledger_rows.append(ledger_row(entry, *planned.refused[entry.key]))
     run.still_owner()
-    labels = [row for sidecar in sidecars.values() for row in sidecar.labels]
-    tables.write_labels(store.join(run.out, "labels.parquet"), labels)
-    ledger.write(store.join(run.out, "ledger.parquet"), ledger_rows)
-    tables.write_attribution(store.join(run.out, "ATTRIBUTION"), ledger_rows, entries)
+    labels = [run.corrections.apply(row["key"], row) for sidecar in sidecars.values() for row in sidecar.labels]
+    hashes = {
+        "labels.parquet": tables.write_labels(store.join(run.out, "labels.parquet"), labels),
+        "ledger.parquet": ledger.write(store.join(run.out, "ledger.parquet"), ledger_rows),
+        "ATTRIBUTION": tables.write_attribution(store.join(run.out, "ATTRIBUTION"), ledger_rows, entries),
+    }
     splits: dict[str, list[store.ShardInfo]] = {split: [] for split in SPLITS}
     for job in planned.jobs:
         if sidecars[job.name].info.num_samples:
@@ -266,7 +272,7 @@ def _finish(run: _Run, planned: Plan, entries: Sequence[Entry]) -> Totals:
     totals = ledger.totals(ledger_rows) | {"num_bytes": num_bytes}
     prints = {name: run.prints[name] for name in begun.PUBLIC_PRINTS}
     run.still_owner()
-    store.write_index(run.out, store.Index(run.config.codec, splits, prints, totals))
+    store.write_index(run.out, store.Index(run.config.codec, splits, prints, totals, hashes))
     for line in ledger.summary(ledger_rows):
         run.say(line)
     return Totals(**totals, failures=_failures(ledger_rows, entries))

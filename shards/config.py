@@ -63,6 +63,7 @@ class ShardConfig:
     faces: str = option("keep", "head scans, of which a face can be rebuilt: keep (flagged) or exclude, the unsure too")
     tilt: str = option("keep", "gantry tilt: keep (the affine is sheared) or resample (onto an orthogonal grid)")
     keep_free_text: bool = option(False, "keep SeriesDescription and the like in the tables")
+    overrides: str = option("", "CSV of labels set by hand (see radnet label --help); later: radnet relabel")
     privacy: PrivacyConfig = group(PrivacyConfig)
     num_workers: int = option(0, "processes that read and write at once; 0 = all cores")
     address: str = option("", "Ray cluster to use (auto, or host:port); empty = RAY_ADDRESS, else this machine")
@@ -105,7 +106,7 @@ def check(config: ShardConfig) -> None:
 def settings(config: ShardConfig) -> dict[str, Any]:
     """The values that decide how series become shards: a change of one of them makes another shard set."""
     values = asdict(config)
-    for elsewhere in ("out", "sources", "num_workers", "address", "privacy"):
+    for elsewhere in ("out", "sources", "num_workers", "address", "privacy", "overrides"):
         del values[elsewhere]
     return values
 

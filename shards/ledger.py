@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from radnet.store import read_table, write_atomic
+from radnet.store import read_table, write_parquet
 
 
 class Status(StrEnum):
@@ -123,17 +123,14 @@ class LedgerRow:
         return STATUS[self.code]
 
 
-def write(path: str, rows: Iterable[LedgerRow]) -> None:
-    """Write ledger.parquet, in order of series_key."""
+def write(path: str, rows: Iterable[LedgerRow]) -> str:
+    """Write ledger.parquet, in order of series_key. Returns its sha256."""
     import pyarrow
-    import pyarrow.parquet
 
     ordered = sorted(rows, key=lambda row: row.series_key)
     columns = {name: pyarrow.array([str(getattr(row, name)) for row in ordered], pyarrow.string()) for name in _TEXT}
     columns["num_files"] = pyarrow.array([row.num_files for row in ordered], pyarrow.int32())
-    sink = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(pyarrow.table(columns), sink)
-    write_atomic(path, sink.getvalue().to_pybytes())
+    return write_parquet(path, pyarrow.table(columns))
 
 
 _TEXT = ("series_key", "patient_key", "status", "code", "detail", "modality")

@@ -235,3 +235,17 @@ def _reorient(voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.nd
         new_to_old[old, 3] = voxels.shape[old] - 1 if sign < 0 else 0
     turned = voxels.transpose(old_axes)[tuple(slice(None, None, int(orientation[old, 1])) for old in old_axes)]
     return np.ascontiguousarray(turned), affine @ new_to_old
+
+
+def to_nifti(voxels: np.ndarray, affine: np.ndarray) -> bytes:
+    """An uncompressed .nii of voxels [D,H,W]; its axes are W,H,D, the fastest first, as other readers expect.
+
+    affine: [4,4] index (d,h,w,1) → LPS mm; the file holds it as RAS, in float32. Voxels keep their type.
+    """
+    from nibabel.nifti1 import Nifti1Image
+
+    turned = RAS_TO_LPS @ affine @ np.eye(4)[:, [2, 1, 0, 3]]
+    image = Nifti1Image(voxels.transpose(2, 1, 0), turned)
+    image.header.set_xyzt_units("mm")
+    image.header.set_sform(turned, code="scanner")
+    return image.to_bytes()

@@ -4,18 +4,25 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from radnet.errors import UsageError
-from radnet.labels import Taxonomy
+from radnet.labels import TAXONOMIES, Taxonomy
+from radnet.labels.finding import BY_HAND
 
 COLUMNS = ("series_key", "label", "value", "who", "why")
 LABELS = ("sequence", "view", "contrast", "coverage", "spacing_mm")
 NONE, UNKNOWN = "none", "unknown"  # coverage: none of the regions; any label: it cannot be told
 # Classes of the paper that are a family and a technique; every other class is a family.
 _FACTS = {f"{family}-SE": {"family": family, "technique": "SE"} for family in ("T1", "T2")}
+# A shard set holds facts, which any taxonomy reads: the classes of all of them may be named.
+EVERY_CLASS = replace(
+    TAXONOMIES["extended"],
+    name="paper or extended",
+    sequence=tuple(dict.fromkeys([*TAXONOMIES["extended"].sequence, *TAXONOMIES["paper"].sequence])),
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class Override:
     @property
     def evidence(self) -> str:
         """Who said so, and why."""
-        return f"override by {self.who}: {self.why}" if self.why else f"override by {self.who}"
+        return f"{BY_HAND}{self.who}: {self.why}" if self.why else f"{BY_HAND}{self.who}"
 
 
 @dataclass(frozen=True)

@@ -181,6 +181,7 @@ def _sample(row: Row, series: _Series, recipe: Recipe, split: str) -> Sample:
         "licence": row.licence,
         "doi": row.doi,
         "header": series.header if recipe.keep_free_text else public_header(series.header),
+        "has_free_text": recipe.keep_free_text,
         "notes": list(series.notes),
         "largest_rounding_error": 0.0 if exact else scale / 2,
         "radnet": __version__,

@@ -1,32 +1,30 @@
 """labels.parquet and ATTRIBUTION: what a shard set says about its samples and their sources."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from radnet.shards.inventory import Entry
 from radnet.shards.ledger import LedgerRow, Status
-from radnet.store import write_atomic
+from radnet.store import write_atomic, write_parquet
 
 COUNTS = ("position", "num_slices")
 NUMBERS = ("_confidence", "_mm", "_deg")  # endings of columns that hold numbers; the rest is text
 
 
-def write_labels(path: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Write labels.parquet, one row per sample, in order of shard and position; unknown is null.
+def write_labels(path: str, rows: Sequence[dict[str, Any]]) -> str:
+    """Write labels.parquet, one row per sample, in order of shard and position; unknown is null. Returns its sha256.
 
     Types follow from the names of columns, so that a column that happens to be unknown throughout keeps its type.
     """
     import pyarrow
-    import pyarrow.parquet
 
     ordered = sorted(rows, key=lambda row: (row["shard"], row["position"]))
     names = ["key", "split", "shard", "position", "patient_key", "collection", "num_slices", "rules_version", "crc32"]
     names += [name for name in (ordered[0] if ordered else ()) if name not in names]
     columns = {name: pyarrow.array([row[name] for row in ordered], _type(name)) for name in names}
-    sink = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(pyarrow.table(columns), sink)
-    write_atomic(path, sink.getvalue().to_pybytes())
+    return write_parquet(path, pyarrow.table(columns))
 
 
 def _type(name: str) -> Any:
@@ -37,8 +35,9 @@ def _type(name: str) -> Any:
     return pyarrow.float64() if name.endswith(NUMBERS) else pyarrow.string()
 
 
-def write_attribution(path: str, ledger: Iterable[LedgerRow], entries: Iterable[Entry]) -> None:
-    """Write ATTRIBUTION: each collection whose series were sharded, its licence, DOI, index, and number of series."""
+def write_attribution(path: str, ledger: Iterable[LedgerRow], entries: Iterable[Entry]) -> str:
+    """Write ATTRIBUTION: each collection whose series were sharded, its licence, DOI, index, and number of series.
+    Returns its sha256."""
     origins = {entry.key: entry.origin._replace(split="") for entry in entries}
     counts = Counter(origins[row.series_key] for row in ledger if row.status == Status.SHARDED)
     lines = ["This shard set holds image series from:", ""]
@@ -50,4 +49,6 @@ def write_attribution(path: str, ledger: Iterable[LedgerRow], entries: Iterable[
             f"listed in {origin.release}" if origin.release else "",
         ]
         lines.append(", ".join(filter(None, said)))
-    write_atomic(path, ("\n".join(lines) + "\n").encode())
+    content = ("\n".join(lines) + "\n").encode()
+    write_atomic(path, content)
+    return hashlib.sha256(content).hexdigest()

@@ -4,7 +4,6 @@ from itertools import permutations
 
 import numpy as np
 
-from radnet.kernels.grid import grid
 from radnet.volume import Volume
 
 SIDE_PIXELS = 192
@@ -20,20 +19,18 @@ def thumbnails(volume: Volume, modality: str) -> list[tuple[str, bytes]]:
     """
     import imagecodecs
 
-    voxels, spacing_mm = _hang(volume)
+    voxels, spacing_mm = hang(volume.voxels, volume)
     low, high = HU_WINDOW if modality == "CT" else _percentiles(voxels)
-    depth, height, width = (size // 2 for size in voxels.shape)
-    planes = {
-        "axial": (voxels[depth], spacing_mm[1:]),
-        "coronal": (voxels[:, height], spacing_mm[::2]),
-        "sagittal": (voxels[:, :, width], spacing_mm[:2]),
+    pictures = {
+        view: grey(plane, sides_mm, (low, high), SIDE_PIXELS / _longest(plane, sides_mm))
+        for view, (plane, sides_mm) in middle_planes(voxels, spacing_mm).items()
     }
-    pictures = {name: _grey(plane, sides_mm, low, high) for name, (plane, sides_mm) in planes.items()}
-    return [(name, bytes(imagecodecs.png_encode(picture))) for name, picture in pictures.items()]
+    return [(view, bytes(imagecodecs.png_encode(picture))) for view, picture in pictures.items()]
 
 
-def _hang(volume: Volume) -> tuple[np.ndarray, tuple[float, ...]]:
-    """The voxels as a view whose axes run to the feet, to the back and to the left, and their spacing in mm."""
+def hang(voxels: np.ndarray, volume: Volume) -> tuple[np.ndarray, tuple[float, ...]]:
+    """voxels [D,H,W] on the grid of `volume` as a view whose axes run to the feet, to the back and to the left, and
+    their spacing in mm."""
     # Rows: x, y, z of the world; columns: array axes. Each world axis takes the array axis that runs along it.
     along = np.abs(volume.direction)
     axes = max(permutations(range(3)), key=lambda axes: sum(along[world, axis] for world, axis in enumerate(axes)))[
@@ -42,7 +39,17 @@ def _hang(volume: Volume) -> tuple[np.ndarray, tuple[float, ...]]:
     steps = []
     for world, axis, wanted in zip((2, 1, 0), axes, (-1, 1, 1), strict=True):
         steps.append(slice(None, None, 1 if volume.direction[world, axis] * wanted >= 0 else -1))
-    return volume.voxels.transpose(axes)[tuple(steps)], tuple(volume.spacing_mm[axis] for axis in axes)
+    return voxels.transpose(axes)[tuple(steps)], tuple(volume.spacing_mm[axis] for axis in axes)
+
+
+def middle_planes(voxels: np.ndarray, spacing_mm: tuple[float, ...]) -> dict[str, tuple[np.ndarray, tuple[float, ...]]]:
+    """View → middle plane [H,W] of voxels that hang (see `hang`), and the spacing of its rows and columns in mm."""
+    depth, height, width = (size // 2 for size in voxels.shape)
+    return {
+        "axial": (voxels[depth], spacing_mm[1:]),
+        "coronal": (voxels[:, height], spacing_mm[::2]),
+        "sagittal": (voxels[:, :, width], spacing_mm[:2]),
+    }
 
 
 def _percentiles(voxels: np.ndarray) -> tuple[float, float]:
@@ -53,13 +60,28 @@ def _percentiles(voxels: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _grey(plane: np.ndarray, spacing_mm: tuple[float, ...], low: float, high: float) -> np.ndarray:
-    """uint8 picture with square pixels, its longer side SIDE_PIXELS, of a plane [H,W]."""
-    from radnet.kernels.resample import resample  # brings torch, which workers that make no picture do without
+def grey(plane: np.ndarray, spacing_mm: tuple[float, ...], window: tuple[float, float], scale: float) -> np.ndarray:
+    """uint8 picture of a plane [H,W], `scale` square pixels for a millimetre. window: the values shown as 0 and 255."""
+    low, high = window
+    values = resize(np.nan_to_num(plane), spacing_mm, scale)
+    return np.rint(np.clip((values - low) / (high - low if high > low else 1.0), 0, 1) * 255).astype(np.uint8)
 
-    extent_mm = np.asarray(plane.shape) * spacing_mm
-    shape = (1, *(max(1, round(SIDE_PIXELS * side / extent_mm.max())) for side in extent_mm))
-    matrix = grid((1, *plane.shape), (1.0, *spacing_mm), shape)
-    values = resample(np.ascontiguousarray(plane)[None], matrix, shape, mode="area")[0]
-    scaled = (np.nan_to_num(values) - low) / (high - low if high > low else 1.0)
-    return np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+
+def resize(plane: np.ndarray, spacing_mm: tuple[float, ...], scale: float) -> np.ndarray:
+    """float64 picture of a plane [H,W], `scale` square pixels for a millimetre: linear between samples, averaged where
+    pixels are larger than they."""
+    rows, columns = (_weights(size, size * step * scale) for size, step in zip(plane.shape, spacing_mm, strict=True))
+    return rows @ plane @ columns.T
+
+
+def _weights(size: int, extent_pixels: float) -> np.ndarray:
+    """[N,size]: how much each of N pixels takes of each of `size` samples over the same extent."""
+    num = max(1, round(extent_pixels))
+    centres = (np.arange(num) + 0.5) * size / num - 0.5
+    distances = np.abs(np.clip(centres, 0, size - 1)[:, None] - np.arange(size))
+    weights = np.maximum(0, 1 - distances / max(1.0, size / num))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _longest(plane: np.ndarray, spacing_mm: tuple[float, ...]) -> float:
+    return max(size * step for size, step in zip(plane.shape, spacing_mm, strict=True))

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from radnet import store
+from radnet.seal import seal, unseal
+from radnet.shards import idx
+from radnet.shards.idx import Member
 from radnet.shards.ledger import LedgerRow
 from radnet.store import ShardInfo
 
@@ -80,13 +83,13 @@ def write_shard(stem: str, outcomes: Iterable[Outcome], job: str) -> Sidecar:
         with store.writing(stem + ".tar") as file:
             hashing = _Hashing(file)
             lines = _write_tar(hashing, samples, labels, name)
-        index = f"v1.2 {len(lines)}\n{''.join(lines)}".encode()
+        index = idx.whole(lines)
         store.write_atomic(stem + ".idx", index)
         info = ShardInfo(
             name, len(lines), hashing.num_bytes, hashing.digest.hexdigest(), hashlib.sha256(index).hexdigest()
         )
     sidecar = Sidecar(job, info, labels, ledger)
-    store.write_atomic(stem + ".json", (json.dumps(asdict(sidecar), sort_keys=True, indent=1) + "\n").encode())
+    store.write_atomic(stem + ".json", seal(asdict(sidecar)))
     return sidecar
 
 
@@ -106,7 +109,7 @@ def _write_tar(file: _Hashing, samples: Iterable[Sample], labels: list[dict[str,
     lines: list[str] = []
     with TarWriter(file, encoder=False, compress=False, mtime=0, user="radnet", group="radnet", mode=0o444) as writer:
         for sample in samples:
-            lines.append(_index_line(sample, writer.tarstream.offset))
+            lines.append(idx.line(_members(sample, writer.tarstream.offset)))
             writer.write({"__key__": sample.key, **sample.members})
             crc32 = {suffix: zlib.crc32(sample.members[suffix]) for suffix in sorted(sample.members)}
             place = {"shard": shard, "position": len(lines) - 1, "crc32": json.dumps(crc32)}
@@ -115,20 +118,18 @@ def _write_tar(file: _Hashing, samples: Iterable[Sample], labels: list[dict[str,
     return lines
 
 
-def _index_line(sample: Sample, offset: int) -> str:
-    """One line as NVIDIA's wds2idx writes it: suffix, offset of the content, size and name of each member."""
-    parts: list[str] = []
+def _members(sample: Sample, offset: int) -> Iterator[Member]:
+    """The members of a sample whose first header starts at `offset`, in the order of the tar."""
     for suffix in sorted(sample.members):
         size = len(sample.members[suffix])
-        parts.append(f"{suffix} {offset + TAR_BLOCK} {size} {sample.key}.{suffix}")
+        yield Member(suffix, offset + TAR_BLOCK, size, f"{sample.key}.{suffix}")
         offset += TAR_BLOCK + -(-size // TAR_BLOCK) * TAR_BLOCK
-    return " ".join(parts) + "\n"
 
 
 def read_sidecar(stem: str) -> Sidecar | None:
     """The sidecar of a shard, or None where it is missing or cannot be read."""
     try:
-        content = json.loads(store.read_bytes(stem + ".json"))
+        content = unseal(store.read_bytes(stem + ".json"))
         ledger = [LedgerRow(**row) for row in content["ledger"]]
         labels = [row | {name: row[name] for name in store.LABEL_COLUMNS} for row in content["labels"]]
         return Sidecar(content["job"], ShardInfo(**content["info"]), labels, ledger)

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 
 from radnet import store
+from radnet.shards import ledger
 from radnet.shards.codec import SUFFIX, encode, npy
 from radnet.shards.ledger import Code, LedgerRow
-from radnet.shards.write import Outcome, Sample, write_shard
+from radnet.shards.tables import write_labels
+from radnet.shards.write import Outcome, Sample, Sidecar, write_shard
 
 FAMILIES = (("CT", None), ("T1", "SE"), ("T2", "SE"), ("T1-FLAIR", "SE"), ("T2-FLAIR", "SE"))
 VIEWS = ("axial", "coronal", "sagittal")
@@ -36,24 +36,40 @@ def facts(number: int) -> dict:
         "contrast": ("yes", "no", None)[number % 3],
         "coverage": ("brain", "liver;kidney", None)[number % 3],
         "spacing_mm": 2.0 + number % 4,
+        "rules_version": "toy",
     }
 
 
-def write_set(root: Path, counts: dict[str, int], codec: str = "npy", masks: bool = False) -> Path:
+def write_set(
+    root: Path, counts: dict[str, int], codec: str = "npy", masks: bool = False, inventory: str = "0" * 64
+) -> Path:
     """A finished shard set: split → number of samples, cut into shards of at most four."""
     root.mkdir(parents=True)
-    rows, splits, number = [], {}, 0
+    sidecars, number = {}, 0
     for split, count in counts.items():
-        splits[split] = []
+        sidecars[split] = []
         for shard, first in enumerate(range(0, count, 4)):
             numbers = range(number + first, number + min(first + 4, count))
-            sidecar = write_shard(str(root / f"{split}-{shard:06d}"), _outcomes(numbers, split, codec, masks), "toy")
-            splits[split].append(sidecar.info)
-            rows += sidecar.labels
+            stem = str(root / f"{split}-{shard:06d}")
+            sidecars[split].append(write_shard(stem, _outcomes(numbers, split, codec, masks), "toy"))
         number += count
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), root / "labels.parquet")
-    store.write_index(str(root), store.Index(codec, splits, {"inventory": "0" * 64}, {"sharded": number}))
+    finish(root, codec, sidecars, inventory)
     return root
+
+
+def finish(root: Path, codec: str, sidecars: dict[str, list[Sidecar]], inventory: str = "0" * 64) -> None:
+    """The tables and index.json of shards that are written. sidecars: by split."""
+    every = [sidecar for shards in sidecars.values() for sidecar in shards]
+    ledger_rows = [row for sidecar in every for row in sidecar.ledger]
+    store.write_atomic(str(root / "ATTRIBUTION"), b"toy\n")
+    tables = {
+        "labels.parquet": write_labels(str(root / "labels.parquet"), [row for one in every for row in one.labels]),
+        "ledger.parquet": ledger.write(str(root / "ledger.parquet"), ledger_rows),
+        "ATTRIBUTION": store.sha256(str(root / "ATTRIBUTION")),
+    }
+    totals = ledger.totals(ledger_rows) | {"num_bytes": sum(sidecar.info.num_bytes for sidecar in every)}
+    splits = {split: [sidecar.info for sidecar in shards] for split, shards in sidecars.items()}
+    store.write_index(str(root), store.Index(codec, splits, {"inventory": inventory}, totals, tables))
 
 
 def _outcomes(numbers: range, split: str, codec: str, masks: bool):

@@ -13,7 +13,7 @@ import pytest
 
 from radnet import store
 from radnet.errors import FINISHED_WITH_FAILURES, OK, USAGE, UsageError
-from radnet.launch import shard, verify
+from radnet.launch import relabel, shard, verify
 from radnet.shards import actors, ledger
 from radnet.shards.build import build
 from radnet.shards.codec import SUFFIX, decode
@@ -288,6 +288,29 @@ def test_damage_is_found_and_named(copied, capsys, damage):
         ledger.write(str(out / "ledger.parquet"), ledger.read(str(out / "ledger.parquet"))[1:])
     assert verify.main([copied.out]) == USAGE
     assert named.get(damage, f"{first}.{'idx' if 'idx' in damage else 'tar'}") in capsys.readouterr().err
+
+
+def test_the_same_rules_make_the_same_table_again(built, copied, tmp_path):
+    (tmp_path / "none.csv").write_text("series_key,label,value,who,why\n")
+    (Path(copied.out) / "labels.parquet").write_bytes(b"lost")
+    assert relabel.main([copied.out, "--overrides", str(tmp_path / "none.csv")]) == OK
+    assert _contents(copied) == _contents(built)
+
+
+def test_labels_set_by_hand_are_in_the_table_and_in_no_shard(built, copied, tmp_path):
+    """They are no setting: a set that was begun without them is finished with them."""
+    key = store.read_labels(built.out).to_pylist()[0]["key"]
+    (tmp_path / "o.csv").write_text(f"series_key,label,value,who,why\n{key},sequence,DWI,me,\n")
+    (Path(copied.out) / "index.json").unlink()
+    build(replace(copied, overrides=str(tmp_path / "o.csv")), print)
+    assert store.read_labels(copied.out).to_pylist()[0]["family"] == "DWI"
+    same = [name for name in _contents(built) if name not in ("labels.parquet", "index.json")]
+    assert all(_contents(copied)[name] == _contents(built)[name] for name in same)
+    assert verify.main([copied.out]) == OK
+    (Path(copied.out) / "index.json").unlink()
+    (tmp_path / "o.csv").write_text("series_key,label,value,who,why\nzz,view,axial,me,\n")
+    with pytest.raises(UsageError, match="line 2: no series has the key 'zz'"):
+        build(replace(copied, overrides=str(tmp_path / "o.csv")), print)
 
 
 def test_a_set_without_an_index_is_not_verified(copied):

@@ -172,14 +172,21 @@ def test_files_on_another_store_are_whole_or_absent():
 
 def test_an_index_survives_and_others_are_refused(tmp_path):
     info = store.ShardInfo("train-000000", 3, 10240, "a", "b")
-    index = store.Index("npy", {"train": [info], "test": []}, {"config": "c"}, {"sharded": 3})
+    index = store.Index("npy", {"train": [info], "test": []}, {"config": "c"}, {"sharded": 3}, {"ATTRIBUTION": "d"})
     with pytest.raises(UsageError, match="radnet shard"):
         store.read_index(str(tmp_path))
     store.write_index(str(tmp_path), index)
     assert store.read_index(str(tmp_path)) == index
     content = json.loads((tmp_path / "index.json").read_text())
     assert content["splits"]["train"]["num_samples"] == 3
-    for wrong in (json.dumps(content | {"schema": 2}), "{", "[]", json.dumps(content | {"splits": 3})):
-        (tmp_path / "index.json").write_text(wrong)
-        with pytest.raises(UsageError, match="radnet shard"):
+    wrong = {json.dumps(content | change): "is damaged" for change in ({"splits": 3}, {"totals": {"sharded": 4}})}
+    wrong |= {"{": "is damaged", "[]": "is damaged"}
+    wrong |= {
+        json.dumps(content | {"schema": 1}): "schema 1, this radnet reads 2; make the set again with `radnet shard"
+    }
+    wrong |= {json.dumps(content | {"schema": 3}): "schema 3, this radnet reads 2; update radnet"}
+    for text, said in wrong.items():
+        (tmp_path / "index.json").write_text(text)
+        with pytest.raises(UsageError, match=said) as caught:
             store.read_index(str(tmp_path))
+        assert "\n" not in str(caught.value)

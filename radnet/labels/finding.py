@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+BY_HAND = "override by "  # how the evidence of a label begins that a human set; no rule's does
+
 
 @dataclass(frozen=True)
 class Finding:
