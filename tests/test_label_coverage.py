@@ -22,6 +22,10 @@ def ct(extent_mm: float | None = None, **values) -> dict:
     return {"Modality": "CT"} | AXIAL | ({} if extent_mm is None else {"extent_mm": extent_mm}) | values
 
 
+def mr(extent_mm: float, **values) -> dict:
+    return ct(extent_mm, **values) | {"Modality": "MR"}
+
+
 @pytest.mark.parametrize(
     ("header", "regions"),
     [
@@ -62,6 +66,28 @@ def ct(extent_mm: float | None = None, **values) -> dict:
         ({"Modality": "CT", "collection_site": "Colorectal"}, LOWER),
         ({"Modality": "MR", "collection_site": "Prostate"}, ("pelvis",)),
         ({"Modality": "CT", "collection_site": "Esophagus, Head-Neck, Lung, Pancreas, Rectum"}, None),
+        ({"Modality": "CT", "collection_site": "Pelvis, Prostate, Anus"}, ("pelvis",)),
+        ({"Modality": "CT", "collection_site": "Breast", "StudyDescription": "PET-CT STUDY"}, None),
+        # of real archives
+        ({"Modality": "CT", "StudyDescription": "CT ANGIO LIVER WITH CH/PEL"}, TRUNK),
+        ({"Modality": "MR", "SeriesDescription": "LIVER-PELVIS/HASTE_AXIAL_P"}, LOWER),
+        (ct(SeriesDescription="Ches Coronal Thin Mips", StudyDescription="CT ABDOMEN PELVIS W CONT"), ("lung",)),
+        (ct(SeriesDescription="BLAD DELAY", StudyDescription="CT CHEST ABDOMEN PELVIS W"), ("pelvis",)),
+        (ct(BodyPartExamined="LSPINE", StudyDescription="hrudnik a bricho nativ"), ("lung", *ABDOMEN)),
+        (ct(StudyDescription="Abdomen^TRIO_TX_AS_AIVOL (Adult)"), TRUNK),
+        (ct(StudyDescription="TX AS"), ("lung", *ABDOMEN)),
+        ({"Modality": "MR", "SeriesDescription": "T2 COR FEET", "BodyPartExamined": "WHOLEBODY"}, ()),
+        ({"Modality": "MR", "SeriesDescription": "feet first", "BodyPartExamined": "PELVIS"}, ("pelvis",)),
+        # from the top of the head to the lungs, where both head and neck are named
+        (ct(320.0, BodyPartExamined="HEADNECK"), ("brain", *NECK)),
+        (ct(250.0, BodyPartExamined="HEADNECK"), NECK),
+        (ct(320.0, BodyPartExamined="NECK"), NECK),
+        (ct(320.0, SeriesDescription="Neck", StudyDescription="CT head & neck"), NECK),
+        # a body part alone, and what speaks against it
+        (mr(160.0, BodyPartExamined="BREAST", SeriesDescription="t2_tirm_tra_dark-fluid"), None),
+        (mr(160.0, BodyPartExamined="HEAD", SeriesDescription="t2_tirm_tra_dark-fluid"), ("brain",)),
+        (mr(145.0, BodyPartExamined="CHEST", SeriesDescription="DWI b1000"), None),
+        (mr(145.0, BodyPartExamined="CHEST", StudyDescription="MRI CHEST"), ()),
         # sequences made for one part, where nothing else is said
         ({"Modality": "MR", "SeriesDescription": "AX VIBRANT +C"}, ("breast",)),
         ({"Modality": "MR", "SeriesDescription": "sag t1 mprage"}, ("brain",)),

@@ -1,6 +1,6 @@
 """Vocabulary of body parts: which of the nine regions a named part holds.
 
-English with the common German, French, Dutch, Spanish, Portuguese, Italian and Polish words, without accents.
+English with the common German, French, Dutch, Spanish, Portuguese, Italian, Polish and Czech words, without accents.
 """
 
 import re
@@ -31,7 +31,7 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
     HEAD: words(
         "brain head neuro cerebral cerebrum cranial kopf schadel hirn gehirn neurokopf tete crane cerveau cerebrale "
         "encephale hoofd hersenen schedel cabeza craneo cerebro encefalo testa cranio schaedel cervello skull cranium "
-        "caput brains encephalon cranien cabeca glowa mozg glioma gbm"
+        "caput brains encephalon cranien cabeca glowa mozg hlava mozek glioma gbm"
     ),
     ("upper_head_neck",): words(
         "nasopharynx oropharynx sinus sinuses paranasal pns nnh face facial maxillofacial nasennebenhohlen massif "
@@ -40,12 +40,12 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
     ("lower_head_neck",): words(
         "larynx thyroid kehlkopf schilddruse hypopharynx laringe tiroides tiroide thyroide parathyroid"
     ),
-    NECK: words("neck hals cou cuello collo headneck hns hn hnscc halsweichteile pescoco szyja nek cervicofacial orl"),
+    NECK: words("neck hals cou cuello collo halsweichteile pescoco szyja krk nek cervicofacial orl"),
     CHEST: words(
         "chest thorax lung lungs thoracic torax torace lunge lungen poumon poumons pulmon pulmones pulmao polmone "
         "polmoni longen pulmonary pulm hrct ctpa mediastinum mediastino mediastin srodpiersie thor thorakal "
         "thoraxroutine thorroutine mediastinal thoracique toracico toraks klatka chst cxr rib ribs pulmonaire "
-        "pulmonar hrlung"
+        "pulmonar hrlung ches hrudnik"
     ),
     ("breast",): words(
         "breast breasts brst mamma mammae mammo brust sein seins seno mama mamas mammella borsten borst breastuni "
@@ -55,19 +55,20 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
         "liver leber foie lever higado figado fegato hepatic hepatique hcc hepatico watroba hepar livers"
     ),
     ("kidney",): words(
-        "kidney kidneys renal niere nieren rein reins nier rinon rinones rene reni rim rins nerka urogram ren"
+        "kidney kidneys kid renal niere nieren rein reins nier rinon rinones rene reni rim rins nerka urogram ren"
     ),
     ("kidney", "intestine", "pelvis"): words("kub ctu"),
     ("pelvis",): words(
         "pelvis pelvic pel pelv prostate prostata becken bassin bekken pelvi bacino rectum rektum uterus bladder "
         "miednica pelviano pelvien pelviana rectal cervix ovary ovaries bassino vejiga blase harnblase vescica vessie "
-        "retto recto endometrium utero vagina penis anus anal prostaat prostatic adnexa scrotum hipspelvis pros"
+        "retto recto endometrium utero vagina penis anus anal prostaat prostatic adnexa scrotum hipspelvis pros blad "
+        "panev"
     ),
     ABDOMEN: words(
         "abdomen abd abdominal bauch buik addome abdo ventre oberbauch brzuch pancreas panc pankreas spleen milz "
         "adrenal adrenals mrcp stomach magen estomago estomac stomaco abdome brzuszna gallbladder biliary cholangio "
         "abdroutine upperabdomen abdomenliver hepatobiliary bile abdominale abdominaal retroperitoneum abdm gastric "
-        "nebenniere surrenes"
+        "nebenniere surrenes bricho"
     ),
     LOWER: words(
         "abdpel abdpelvis abdopelvis abdomenpelvis abdominopelvic abdominopelvien enterography enteroclysis "
@@ -83,7 +84,7 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
     (*NECK, "lung", *ABDOMEN): words("neckchestabdomen"),
     (*NECK, "lung"): words("neckchest"),
     _NONE: words(
-        "knee shoulder elbow wrist hand foot ankle finger toe knie schulter hombro rodilla ginocchio spalla genou "
+        "knee shoulder elbow wrist hand foot feet ankle finger toe knie schulter hombro rodilla ginocchio spalla genou "
         "epaule cspine tspine lspine lsp tsp csp spine lumbar femur tibia humerus thigh calf forearm tlspine lsspine "
         "leg legs arm hip hips lumbosacral sacrum coccyx sacroiliac heel wirbelsaule hws bws lws rachis colonne "
         "columna colonna wervelkolom pied cheville hanche poignet coude tobillo cadera muneca caviglia anca polso "
@@ -107,7 +108,6 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r" (?:cta|mra|angio\w*) (?:of )?(?:the )?(?:head|kopf|brain) (?:and )?(?:neck|hals) ", (*HEAD, *NECK)),
         (r" ca(?:lcium)? score ", _NONE),
         (r" pan ?scan ", TRUNK),
-        (r" (?:head|kopf|tete|cabeza|testa|hoofd) (?:and |und |et |y |e |en )?(?:neck|hals|cou|cuello|collo) ", NECK),
         (r" neck (?:and )?(?:ch|chest|thorax) (?:and )?(?:ab|abd|abdomen) (?:and )?(?:pel\w*) ", (*NECK, *TRUNK)),
         (r" n c a p ", (*NECK, *TRUNK)),
         (
@@ -138,6 +138,9 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r" soft tissue neck ", NECK),
         (r" lung (?:bases?|apex|apices) ", _NONE),
         (r" upper abd\w* ", ABDOMEN),
+        # Thorax, abdome superior, abdome inferior.
+        (r" tx as ai(?:vol)? ", TRUNK),
+        (r" tx as (?:vol )?", ("lung", *ABDOMEN)),
         (r" low(?:er)? (?:ext\w*|limb\w*|leg) | upper (?:ext\w*|limb\w*) ", _NONE),
     )
 )
@@ -146,6 +149,11 @@ WHOLE_BODY = re.compile(
     r" (?:whole|total|full|ganz) ?(?:body|korper) | corps entier | cuerpo (?:entero|completo) | corpo intero "
     r"| wholebody | ganzkoe?rper | (?:w ?b|gk)(?= )"
 )
+# Whether the head is in it from the vertex on, its height tells too.
+HEAD_AND_NECK = re.compile(
+    r" (?:(?:head|kopf|tete|cabeza|testa|hoofd) (?:and |und |et |y |e |en )?(?:neck|hals|cou|cuello|collo)"
+    r"|headneck|hns?|hnscc) "
+)
 # Letters that stand for parts in CT, where a front-to-back direction has no place in the name of a series.
 CT_LETTERS = re.compile(r"\bap\b|\ba\s?(?:[/&+-]|and)?\s?p\b(?!\s?/)")
 CT_SHORT = re.compile(r" (?:ch|che|thx|pe)(?= )")
@@ -153,7 +161,7 @@ CT_SHORT = re.compile(r" (?:ch|che|thx|pe)(?= )")
 SPINE_LEVELS = frozenset({"thoracic", "thoracique", "toracico", "thorakal"})
 # How the patient lies, or the head of something else: not the part that is scanned.
 HEAD_FIRST = re.compile(
-    r" head (?:in|first)(?= )| first head(?= )"
+    r" (?:head|feet) (?:in|first)(?= )| first (?:head|feet)(?= )"
     r"| (?:femoral|humeral|radial) head| head(?= (?:of )?(?:pancrea\w*|mrcp|femur))"
 )
 PANCREATIC_HEAD = re.compile(r"( pancrea\w*) head(?= )")
