@@ -33,6 +33,30 @@ from radnet.labels.contrast import mention
         ("FSE_T2_SAG_FS_C", None),
         ("Preop posterior", None),
         ("Bladder CT with PO and IV", "yes"),
+        # what was swallowed is not what is asked for
+        ("CT_CHEST_ABDOMEN_PELVIS_WITH_ORAL_CONTRAST_ONLY", None),
+        ("CT ABD W ORAL CONTRAST", None),
+        ("Abdomen mit oralem KM", None),
+        ("TC abdomen con contraste oral", None),
+        ("CT buik met oraal contrast", None),
+        ("TC addome con mdc orale", None),
+        ("Abdomen mit oralem und i.v. KM", "yes"),
+        ("TC abdomen con contraste oral y EV", "yes"),
+        ("CT A/P WITHOUT IV CONTRAST WITH ORAL CONTRAST", "no"),
+        # in other languages
+        ("CT Abdomen unverstärkt", "no"),
+        ("Kontrastmittelfrei Abdomen", "no"),
+        ("Nativserie Schädel", "no"),
+        ("Leber triphasisch", "yes"),
+        ("Niere Ausscheidungsphase", "yes"),
+        ("Abdomen sans PC", "no"),
+        ("TAP avec injection de produit de contraste", "yes"),
+        ("TDM cervicale injectée", "yes"),
+        ("CT lever 3 fasen", "yes"),
+        ("TC hígado trifásico", "yes"),
+        ("UROTAC", "yes"),
+        ("TC bacino senza mezzo di contrasto", "no"),
+        ("TC rene fase escretoria", "yes"),
         # of real archives
         ("THORAX/ABDOMEN/PELVIS + CONT", "yes"),
         ("CT INFUSED CHEST", "yes"),
@@ -45,6 +69,9 @@ from radnet.labels.contrast import mention
         ("CT Body Outside Consultation With Formal Dictation", None),
         ("PE_CT_skull_to_thigh", None),
         ("CT CHEST PE", "yes"),
+        ("PETCT CONTRASTED SUBSQ TX", "yes"),
+        ("Venouse_Phase  5.0  MPR  cor", "yes"),
+        ("Abdomen^03_7_Kidney_Post_Nephrectomy (Adult)", None),
     ],
 )
 def test_what_descriptions_of_ct_say(text, said):
@@ -66,6 +93,7 @@ def test_what_descriptions_of_ct_say(text, said):
         ("MR BREAST BILAT W AND W-O CONT -DR", None),
         ("PRE-3D-T1W", "no"),
         ("ax dyn pre", "no"),
+        ("RM hígado T1 poscontraste", "yes"),
     ],
 )
 def test_what_descriptions_of_mr_say(text, said):

@@ -12,8 +12,8 @@ def _any(text: str) -> str:
 
 
 _AGENT = r"(?:(?:iv|i\.v\.?)\W*)?" + _any(
-    r"contrast\w* contr cont cte con kontr\w* gad\w* gd km inj\w* mdc mc civ pdc iv ic c dye enhance\w* omni\w* "
-    r"isovue agente? bolus"
+    r"mezzo_di_contrast\w* medio_de_contrast\w* produit_de_contrast\w* pc contrast\w* contr cont cte con kontr\w* "
+    r"gad\w* gd km inj\w* mdc mc civ pdc iv ic c dye enhance\w* omni\w* isovue agente? bolus"
 )
 _WITHOUT = _any(r"without w[/-]?o w\.o\.? ohne sans zonder sin senza sem bez no non not minus")
 _PLAIN_WITHOUT = _any("without w[/-]?o ohne sans zonder sin senza sem")
@@ -26,7 +26,7 @@ _PROCEDURE = (
         r"bx biops\w* proc\w* op operat\w* surg\w* treat\w* therap\w* tx rx rt chemo\w* ablat\w* needle clip "
         r"void\w* mort\w* lumpect\w* implant\w* radiat\w* transpl\w* tace embol\w* drain\w* mic\w* stent hd "
         r"exercise stress lavage sat sats saturation fa\d* amp filter scan test monitoring ct mri myelo\w* nac "
-        r"neo\w* meno\w* device aspir\w* m(?!\W?dix) hyster\w* mastect\w* resect\w* excis\w* lapar\w* remov\w*"
+        r"neo\w* meno\w* device aspir\w* m(?!\W?dix) hyster\w* \w+ectomy resect\w* excis\w* lapar\w* remov\w*"
     )
     + r"\b"
 )
@@ -46,9 +46,9 @@ _ELSE = (
 NO = re.compile(
     rf"\b{_WITHOUT}\W*{_AGENT}\b|\b{_BEFORE}\W*{_AGENT}\b|\bs/\s?{_MARKS}\b|\bo\.?\s?km\b|\b"
     + _any(
-        "woc unenhanced nonenhanced non_enhanced noncontrast noncon nonc ncct nect nc nativ native nativo nativa "
-        "nativer plain precontrast pregad pregd prec precon blanco tnc prekontrast smdc basal basale diretta simple "
-        "vacio unenh nonenh nce sciv non_infused noninfused"
+        r"woc unenhanced nonenhanced non_enhanced noncontrast noncon nonc ncct nect nc nativ\w* kontrast\w*frei\w* "
+        r"unverstarkt\w* plain precontrast\w* pregad pregd prec precon blanco tnc prekontrast smdc basal basale "
+        r"diretta simple vacio unenh nonenh nce sciv non_infused noninfused"
     )
     + rf"\b|\b(?:without|w/o|w\W?o|wo)\b{_ELSE}|\bpre\b(?![\s-]*{_PROCEDURE})"
     r"|\b(?:ohne|sans|zonder|sin|senza|sem|bez)\s*$|\b(?:agent|contrast)\W+none\b"
@@ -60,16 +60,17 @@ YES = re.compile(
     rf"\b{_WITH}\W{{0,3}}{_AGENT}\b|\bc/\s?{_MARKS}\b(?!/)|\bpost\b(?![\s-]*{_PROCEDURE})"
     r"|\+\s?(?:c|k|km|cm|gd|gad\w*|iv|mdc|ci|civ|cont|contrast\w*|kontrast\w*|k\s?\d)\b|\bc\s?\+(?!\d)|\b(?:i|iv)\s?\+(?=\s|$)|\b"
     + _any(
-        r"postcontrast postgad postgd postc postcon postkm contrast contraste contrasto contrastado contrastada "
-        r"kontrast\w* kontrascie km gad gado gadolinium gadavist gadovist gd magnevist dotarem eovist primovist "
-        r"multihance omniscan prohance enh enhanced enhancement enhancing ce cect cemra cmdc mdc civ injected injecte "
-        r"infused injection injektion arterial arteriell arterielle arteriel arteriosa arteriale arterieel "
-        r"arterienphase tetnic\w* portal portale portaal portalfase portalvenous portalvenos portalvenose "
-        r"portalvenoes\w* portalveneus portovenous portovenosa porto wrotna venous venos venose venosa veineux venoso "
-        r"veneus zylna zylne nephrographic nephro nefrografica nephrogram corticomedullary equilibrio equilibrium "
-        r"equil hepatobiliary parenchymal washout delay delays delayed dly late pozne opoznione opozn tardif tardive "
-        r"tardiva tardia tardio spat spate spaet spaete spatphase spatvenos excretory excretora urographic "
-        r"urographique portoveneus portoveneuze veneuze arteriele"
+        r"post?contrast\w* postgad postgd postc postcon postkm contrast contraste contrasto "
+        r"contrastado contrastada contrasted kontrast\w* kontrascie km gad gado gadolinium gadavist gadovist gd "
+        r"magnevist dotarem eovist primovist multihance omniscan prohance enh enhanced enhancement enhancing ce cect "
+        r"cemra cmdc mdc civ injected injecte\w* infused injection injektion arterial arteriell arterielle arteriel "
+        r"arteriosa arteriale arterieel arterienphase tetnic\w* portal portale portaal portalfase portalvenous "
+        r"portalvenos portalvenose portalvenoes\w* portalveneus portovenous portovenosa porto wrotna venous\w* venos "
+        r"venose venosa veineux venoso veneus zylna zylne nephrographic nephro nefrografica nephrogram "
+        r"corticomedullary equilibrio equilibrium equil hepatobiliary parenchymal washout delay delays delayed dly "
+        r"late pozne opoznione opozn tardif tardive tardiva tardia tardio spat spate spaet spaete spatphase spatvenos "
+        r"excret\w* escret\w* ausscheid\w* uitscheid\w* urographic urographique portoveneus portoveneuze veneuze "
+        r"arteriele"
     )
     + r"\b|\b(?<!\d )(?<!\d)cm\b(?!\W*\d)"
 )
@@ -77,10 +78,10 @@ YES = re.compile(
 YES_IN_CT = re.compile(
     r"\bwith(?!\W*(?:oral|po|locator|out|breath|bh|nav|fat|arms|regist|added|imag|formal|biops))\b|\b"
     + _any(
-        r"cta ctpa angio\w* pe(?!\W?ct\W?(?:skull|whole)) pv pvp "
-        r"venography runoff urogram urography ctu ctv wc aortogram art arteries "
-        r"thrombosis embol\w* [234]\s?-?\s?phase multiphase triphasic biphasic ven del bolus omnipaque isovue "
-        r"optiray opti\s?\d* ultravist visipaque iomeron imeron xenetix omni"
+        r"cta ctpa angio\w* pulmonalarteriell\w* pe(?!\W?ct\W?(?:skull|whole)) pv pvp venography runoff urogram "
+        r"urography ctu ctv wc aortogram art arteries thrombosis embol\w* [234]\s?-?\s?(?:ph|f)ase\w* "
+        r"(?:tri|bi|multi|mehr|drei)(?:ph|f)as\w* uro_(?:ct|tc|tac|scanner) ven del bolus omnipaque isovue optiray "
+        r"opti\s?\d* ultravist visipaque iomeron imeron xenetix omni"
     )
     + r"\b|\b\d{2,3}\s?secs?\b|\b\d{1,3}\s?(?:cc|ml)\b|\bp\.\s?v\."
     r"|\bcontr\b|\b(?:a|v|d)\s?-?phase\b"
@@ -95,8 +96,12 @@ DYNAMIC = re.compile(
     r"|\b(?:20|30|45|60|70|90|120|180)\s?secs?\b"
 )
 # Words that look like contrast and are not: phase contrast, a filter, an oral agent, parts of the body.
+_ORAL = _any(r"oral\w* oraal po per_os enteric rectal\w* rektal\w* positive negative")
+_MEDIUM = _any(r"contrast\w* kontrast\w* km mdc")
 NOT_CONTRAST = re.compile(
-    r"\bphase\W?contrast\w*|\b(?:edge|lung)\W?enh\w*|\b(?:oral|po|enteric|rectal|positive|negative)\W*contrast\w*"
+    rf"(?:\b{_WITH}\W*)?\b{_ORAL}\W*{_MEDIUM}\b"
+    rf"|(?:\b{_WITH}\W*)?\b{_MEDIUM}\W*{_ORAL}\b(?!\W*{_AND}?\W*(?:iv|i\.v|ev)\b)"
+    r"|\bphase\W?contrast\w*|\b(?:edge|lung)\W?enh\w*"
     r"|\bno\W?delay\w*|\bcontrast\W?(?:ratio|scale|resolution)|\bmulti\W?contrast|\blate\W*(?:effect|follow)\w*"
     r"|\bven\W?bold\b|\bin\W?vivo|(?:^|\s)-\s?gad\w*|\bc\W?/\W?a\W?/\W?p\b|\bc-a-p\b"
 )

@@ -38,15 +38,15 @@ def named(text: str, is_ct: bool) -> Named | None:
     if WHOLE_BODY.search(flat) and (is_ct or " gk " not in flat):
         regions.update(TRUNK)
         hits.append("whole body")
-    if HEAD_AND_NECK.search(flat):
-        regions.update(NECK)
-        hits.append("head and neck")
-        flat = HEAD_AND_NECK.sub("  ", flat)
     for pattern, held in PHRASES:
         if pattern.search(flat):
             regions.update(held)
             hits.append("/".join(held) or "spine or limb")
             flat = pattern.sub("  ", flat)
+    if HEAD_AND_NECK.search(flat):
+        regions.update(NECK)
+        hits.append("head and neck")
+        flat = HEAD_AND_NECK.sub("  ", flat)
     if is_ct and CT_LETTERS.search(fold(text)) and not tokens(text) & LOCALIZER and " lat" not in flat:
         regions.update(LOWER)
         hits.append("a/p")
