@@ -33,6 +33,7 @@ def mr(extent_mm: float, **values) -> dict:
         (ct(250.0, BodyPartExamined="ABDOMEN"), ABDOMEN),
         (ct(600.0, BodyPartExamined="ABDOMEN"), LOWER),
         (ct(330.0, BodyPartExamined="CHEST"), ("lung",)),
+        (ct(420.0, BodyPartExamined="CHEST"), ("lung",)),
         (ct(500.0, BodyPartExamined="CHEST"), ("lung", *ABDOMEN)),
         (ct(680.0, BodyPartExamined="CHEST"), TRUNK),
         (ct(250.0, BodyPartExamined="LIVER"), ABDOMEN),
@@ -57,6 +58,8 @@ def mr(extent_mm: float, **values) -> dict:
         # wrong or defaulted body parts
         (ct(BodyPartExamined="CHEST", StudyDescription="CT ABDOMEN"), ABDOMEN),
         (ct(BodyPartExamined="OVARY", StudyDescription="CT CHEST PE"), ("lung",)),
+        (ct(BodyPartExamined="COLON", StudyDescription="CT ABDOMEN"), LOWER),
+        ({"Modality": "CT", "BodyPartExamined": "CHEST", "collection_site": "Breast"}, ("lung",)),
         ({"Modality": "MR", "BodyPartExamined": "LIVER", "collection_site": "Breast"}, ("breast",)),
         ({"Modality": "MR", "BodyPartExamined": "HEADNECK", "collection_site": "Brain"}, ("brain",)),
         ({"Modality": "MR", "BodyPartExamined": "CHEST", "StudyDescription": "MRI BREAST BILAT"}, ("breast",)),
