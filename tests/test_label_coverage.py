@@ -84,7 +84,12 @@ def mr(extent_mm: float, **values) -> dict:
         (ct(SeriesDescription="ABD/PLVS W/O CONTRAST", BodyPartExamined="ADRENAL"), LOWER),
         (ct(StudyDescription="PET CT TUMOR, WHOLE BO", BodyPartExamined="BREAST"), TRUNK),
         ({"Modality": "MR", "SeriesDescription": "T2 CORONAL KNEES", "BodyPartExamined": "WHOLEBODY"}, ()),
+        ({"Modality": "MR", "BodyPartExamined": "BREAST", "StudyDescription": "MR_Chest"}, ("breast",)),
+        (ct(BodyPartExamined="BREAST", StudyDescription="CT_Chest"), ("lung",)),
+        ({"Modality": "MR", "BodyPartExamined": "EAR", "StudyDescription": "MRI IAMS", "collection_site": "Brain"}, ()),
+        (ct(StudyDescription="PC TX AS"), (*NECK, "lung", *ABDOMEN)),
         # in other languages
+        ({"Modality": "MR", "StudyDescription": "RESSONANCIA MAGNETICA DE ABDOME INFERIOR"}, ("pelvis",)),
         (ct(SeriesDescription="CTA Kopf/Hals"), ("brain", *NECK)),
         (ct(SeriesDescription="CCT nativ"), ("brain",)),
         (ct(SeriesDescription="TC toracoabdominopélvico con CIV"), TRUNK),
@@ -151,7 +156,15 @@ def test_joined_words_come_apart(text, found):
 
 @pytest.mark.parametrize(
     ("text", "absent"),
-    [("T1-T4 spine", "t1"), ("C7-T1", "t1"), ("T2 prep", "t2"), ("T2 map", "map t2"), ("axilla", "ax"), ("B70f", "b")],
+    [
+        ("T1-T4 spine", "t1"),
+        ("Foramen Magnum To T1", "t1"),
+        ("C7-T1", "t1"),
+        ("T2 prep", "t2"),
+        ("T2 map", "map t2"),
+        ("axilla", "ax"),
+        ("B70f", "b"),
+    ],
 )
 def test_what_is_no_word(text, absent):
     assert absent not in tokens(text)

@@ -46,7 +46,7 @@ _ELSE = (
 NO = re.compile(
     rf"\b{_WITHOUT}\W*{_AGENT}\b|\b{_BEFORE}\W*{_AGENT}\b|\bs/\s?{_MARKS}\b|\bo\.?\s?km\b|\b"
     + _any(
-        r"woc unenhanced nonenhanced non_enhanced noncontrast noncon nonc ncct nect nc nativ\w* kontrast\w*frei\w* "
+        r"woc unenhanced nonenhanced non_enhanced noncontrast noncon\w* nonc ncct nect nc nativ\w* kontrast\w*frei\w* "
         r"unverstarkt\w* plain precontrast\w* pregad pregd prec precon blanco tnc prekontrast smdc basal basale "
         r"diretta simple vacio unenh nonenh nce sciv non_infused noninfused"
     )
@@ -84,9 +84,9 @@ YES_IN_CT = re.compile(
         r"opti\s?\d* ultravist visipaque iomeron imeron xenetix omni"
     )
     + r"\b|\b\d{2,3}\s?secs?\b|\b\d{1,3}\s?(?:cc|ml)\b|\bp\.\s?v\."
-    r"|\bcontr\b|\b(?:a|v|d)\s?-?phase\b"
+    r"|\b(?:abd|abdomen|pel|pelv|pelvis|chest|thorax|thor|neck|head|liver)\+(?=\s|$)|\bcontr\b|\b(?:a|v|d)\s?-?phase\b"
     r"|(?<!lung )(?<!bone )(?<!lng )(?<!tissue )(?<!mediastinal )\bw\b"
-    r"(?!/?\s?(?:breath|bh\b|nav|fat|arms|o\b|l\b|b\b|\d*\s?l\s?\d))"
+    r"(?!/?\s?(?:breath|bh\b|nav|fat|arms|o\b|l\b|b\b|\d*\s?l\s?\d)|/\s?(?:sag|cor|recon|mpr|mip|3d)\w*)"
 )
 YES_IN_MR = re.compile(r"\b(?:bolus|art|ven|pvp|hbp)\b|\b\d{1,3}\s?(?:cc|ml)\b")
 # Dynamic contrast-enhanced, or so long after the injection. A part from before it says so; "dyn" alone is how the phase
@@ -102,6 +102,7 @@ NOT_CONTRAST = re.compile(
     rf"(?:\b{_WITH}\W*)?\b{_ORAL}\W*{_MEDIUM}\b"
     rf"|(?:\b{_WITH}\W*)?\b{_MEDIUM}\W*{_ORAL}\b(?!\W*{_AND}?\W*(?:iv|i\.v|ev)\b)"
     r"|\bphase\W?contrast\w*|\b(?:edge|lung)\W?enh\w*"
+    r"|\bcontrast\W+bolus\W+agent\W*(?:no entry|$)"
     r"|\bno\W?delay\w*|\bcontrast\W?(?:ratio|scale|resolution)|\bmulti\W?contrast|\blate\W*(?:effect|follow)\w*"
     r"|\bven\W?bold\b|\bin\W?vivo|(?:^|\s)-\s?gad\w*|\bc\W?/\W?a\W?/\W?p\b|\bc-a-p\b"
 )

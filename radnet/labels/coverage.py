@@ -157,7 +157,7 @@ def _chosen(sources: dict[str, Named], is_mr: bool) -> tuple[set[str], float, li
             evidence,
         )
     if body and exam:
-        return _body_and_exam(body, exam, evidence)
+        return _body_and_exam(body, exam, is_mr, evidence)
     nearest = body or exam
     if nearest is None:
         return set(site.regions), _TRUSTS["collection_site"], evidence
@@ -166,7 +166,7 @@ def _chosen(sources: dict[str, Named], is_mr: bool) -> tuple[set[str], float, li
     return set(nearest.regions), 0.8 if site and site.regions & nearest.regions else 0.72, evidence
 
 
-def _body_and_exam(body: Named, exam: Named, evidence: list[str]) -> tuple[set[str], float, list[str]]:
+def _body_and_exam(body: Named, exam: Named, is_mr: bool, evidence: list[str]) -> tuple[set[str], float, list[str]]:
     """BodyPartExamined is one of a short list and often the scanner's default; an exam says more, and may be of two
     scans. Where one holds the other the larger is taken, and the height decides whether it fits."""
     if body.regions == exam.regions:
@@ -178,6 +178,9 @@ def _body_and_exam(body: Named, exam: Named, evidence: list[str]) -> tuple[set[s
     if body.regions & exam.regions:
         return set(body.regions | exam.regions), 0.72, evidence
     evidence.append("BodyPartExamined and the exam disagree")
+    if is_mr and "breast" in body.regions and exam.regions == {"lung"}:
+        # A chest is what an MR of the breasts is ordered as; hardly one of the lungs is made.
+        return set(body.regions), 0.65, evidence
     return set(exam.regions), 0.65, evidence
 
 

@@ -102,7 +102,7 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
         "opticcanal rochers rocher femorala jaw ear dental lwsp cwk twk rachide lombare kniegelenk schultergelenk "
         "huftgelenk ellenbogengelenk brustwirbelsaule genoux hanches epaules coudes poignets chevilles cuisse jambe "
         "coscia gamba gomito piede mano muslo pierna unterarm oberarm oberschenkel unterschenkel onderbeen bovenbeen "
-        "voet voeten knieen schadelbasis orbite orbitas"
+        "voet voeten knieen schadelbasis orbite orbitas iam iams"
     ),
 }
 # Several words that together mean something else than each: their regions, and what they leave of the text.
@@ -148,7 +148,9 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r" soft tissue neck ", NECK),
         (r" lung (?:bases?|apex|apices) ", _NONE),
         (r" upper abd\w* ", ABDOMEN),
-        # Thorax, abdome superior, abdome inferior.
+        (r" lower abd\w* | (?:abdom\w*|addome) inferior\w* | unterbauch | onderbuik ", ("pelvis",)),
+        # Pescoço, tórax, abdome superior, abdome inferior.
+        (r" pc (?=tx )", NECK),
         (r" tx as ai(?:vol)? ", TRUNK),
         (r" tx as (?:vol )?", ("lung", *ABDOMEN)),
         (r" low(?:er)? (?:ext\w*|limb\w*|leg) | upper (?:ext\w*|limb\w*) ", _NONE),

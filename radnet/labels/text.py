@@ -24,7 +24,7 @@ _COMPOUND = re.compile(
     "post|pre|gad|fast|turbo|sagittal|axial|tra|sag|cor|tse|fse|ffe|tfe|gre|swi|fs|ax|ir"
 )
 _NO_WEIGHTING = ("rho", "map", "maps", "mapping", "prep", "star", "star map", "value", "values", "time", "times")
-_VERTEBRAE = re.compile(r"\b[ctl]\d{1,2}\s?(?:-|to)\s?[ctls]\d{1,2}\b")
+_VERTEBRAE = re.compile(r"\b(?:[ctl]\d{1,2}\s?(?:-|to)|to)\s?[ctls]\d{1,2}\b")
 _SPACED = re.compile(r"\bt-([12])\b(?!\s?(?:spine|wi\w))")
 _PREPARED = re.compile(r"\bt2[\s-]?prep\w*")
 # One word in two: venous BOLD, and the balanced sequences of Philips, which are also TFE and FFE.
