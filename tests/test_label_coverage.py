@@ -110,6 +110,7 @@ def mr(extent_mm: float, **values) -> dict:
         # a body part alone, and what speaks against it
         (mr(160.0, BodyPartExamined="BREAST", SeriesDescription="t2_tirm_tra_dark-fluid"), None),
         (mr(160.0, BodyPartExamined="HEAD", SeriesDescription="t2_tirm_tra_dark-fluid"), ("brain",)),
+        (mr(250.0, BodyPartExamined="PELVIS", SeriesDescription="t1_tirm_sag_dark-fluid"), ("pelvis",)),
         (mr(145.0, BodyPartExamined="CHEST", SeriesDescription="DWI b1000"), None),
         (mr(145.0, BodyPartExamined="CHEST", StudyDescription="MRI CHEST"), ()),
         # sequences made for one part, where nothing else is said
