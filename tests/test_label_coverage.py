@@ -22,6 +22,10 @@ def ct(extent_mm: float | None = None, **values) -> dict:
     return {"Modality": "CT"} | AXIAL | ({} if extent_mm is None else {"extent_mm": extent_mm}) | values
 
 
+def mr(extent_mm: float, **values) -> dict:
+    return ct(extent_mm, **values) | {"Modality": "MR"}
+
+
 @pytest.mark.parametrize(
     ("header", "regions"),
     [
@@ -29,6 +33,7 @@ def ct(extent_mm: float | None = None, **values) -> dict:
         (ct(250.0, BodyPartExamined="ABDOMEN"), ABDOMEN),
         (ct(600.0, BodyPartExamined="ABDOMEN"), LOWER),
         (ct(330.0, BodyPartExamined="CHEST"), ("lung",)),
+        (ct(420.0, BodyPartExamined="CHEST"), ("lung",)),
         (ct(500.0, BodyPartExamined="CHEST"), ("lung", *ABDOMEN)),
         (ct(680.0, BodyPartExamined="CHEST"), TRUNK),
         (ct(250.0, BodyPartExamined="LIVER"), ABDOMEN),
@@ -53,6 +58,8 @@ def ct(extent_mm: float | None = None, **values) -> dict:
         # wrong or defaulted body parts
         (ct(BodyPartExamined="CHEST", StudyDescription="CT ABDOMEN"), ABDOMEN),
         (ct(BodyPartExamined="OVARY", StudyDescription="CT CHEST PE"), ("lung",)),
+        (ct(BodyPartExamined="COLON", StudyDescription="CT ABDOMEN"), LOWER),
+        ({"Modality": "CT", "BodyPartExamined": "CHEST", "collection_site": "Breast"}, ("lung",)),
         ({"Modality": "MR", "BodyPartExamined": "LIVER", "collection_site": "Breast"}, ("breast",)),
         ({"Modality": "MR", "BodyPartExamined": "HEADNECK", "collection_site": "Brain"}, ("brain",)),
         ({"Modality": "MR", "BodyPartExamined": "CHEST", "StudyDescription": "MRI BREAST BILAT"}, ("breast",)),
@@ -62,6 +69,50 @@ def ct(extent_mm: float | None = None, **values) -> dict:
         ({"Modality": "CT", "collection_site": "Colorectal"}, LOWER),
         ({"Modality": "MR", "collection_site": "Prostate"}, ("pelvis",)),
         ({"Modality": "CT", "collection_site": "Esophagus, Head-Neck, Lung, Pancreas, Rectum"}, None),
+        ({"Modality": "CT", "collection_site": "Pelvis, Prostate, Anus"}, ("pelvis",)),
+        ({"Modality": "CT", "collection_site": "Breast", "StudyDescription": "PET-CT STUDY"}, None),
+        # of real archives
+        ({"Modality": "CT", "StudyDescription": "CT ANGIO LIVER WITH CH/PEL"}, TRUNK),
+        ({"Modality": "MR", "SeriesDescription": "LIVER-PELVIS/HASTE_AXIAL_P"}, LOWER),
+        (ct(SeriesDescription="Ches Coronal Thin Mips", StudyDescription="CT ABDOMEN PELVIS W CONT"), ("lung",)),
+        (ct(SeriesDescription="BLAD DELAY", StudyDescription="CT CHEST ABDOMEN PELVIS W"), ("pelvis",)),
+        (ct(BodyPartExamined="LSPINE", StudyDescription="hrudnik a bricho nativ"), ("lung", *ABDOMEN)),
+        (ct(StudyDescription="Abdomen^TRIO_TX_AS_AIVOL (Adult)"), TRUNK),
+        (ct(StudyDescription="TX AS"), ("lung", *ABDOMEN)),
+        ({"Modality": "MR", "SeriesDescription": "T2 COR FEET", "BodyPartExamined": "WHOLEBODY"}, ()),
+        ({"Modality": "MR", "SeriesDescription": "feet first", "BodyPartExamined": "PELVIS"}, ("pelvis",)),
+        (ct(SeriesDescription="ABD/PLVS W/O CONTRAST", BodyPartExamined="ADRENAL"), LOWER),
+        (ct(StudyDescription="PET CT TUMOR, WHOLE BO", BodyPartExamined="BREAST"), TRUNK),
+        ({"Modality": "MR", "SeriesDescription": "T2 CORONAL KNEES", "BodyPartExamined": "WHOLEBODY"}, ()),
+        ({"Modality": "MR", "BodyPartExamined": "BREAST", "StudyDescription": "MR_Chest"}, ("breast",)),
+        (ct(BodyPartExamined="BREAST", StudyDescription="CT_Chest"), ("lung",)),
+        ({"Modality": "MR", "BodyPartExamined": "EAR", "StudyDescription": "MRI IAMS", "collection_site": "Brain"}, ()),
+        (ct(StudyDescription="PC TX AS"), (*NECK, "lung", *ABDOMEN)),
+        # in other languages
+        ({"Modality": "MR", "StudyDescription": "RESSONANCIA MAGNETICA DE ABDOME INFERIOR"}, ("pelvis",)),
+        (ct(SeriesDescription="CTA Kopf/Hals"), ("brain", *NECK)),
+        (ct(SeriesDescription="CCT nativ"), ("brain",)),
+        (ct(SeriesDescription="TC toracoabdominopélvico con CIV"), TRUNK),
+        (ct(SeriesDescription="TC abdominopélvico"), LOWER),
+        (ct(SeriesDescription="Coloscanner à l'eau"), LOWER),
+        (ct(SeriesDescription="TC massiccio facciale"), ("upper_head_neck",)),
+        (ct(SeriesDescription="Schildklier"), ("lower_head_neck",)),
+        (ct(SeriesDescription="Angio-TC polmonare"), ("lung",)),
+        (ct(SeriesDescription="Bovenbuik arteriele fase"), ABDOMEN),
+        (ct(SeriesDescription="Nierensteine low dose"), ("kidney",)),
+        ({"Modality": "MR", "SeriesDescription": "IRM pelvienne T1"}, ("pelvis",)),
+        ({"Modality": "MR", "SeriesDescription": "Kniegelenk PD"}, ()),
+        # from the top of the head to the lungs, where both head and neck are named
+        (ct(320.0, BodyPartExamined="HEADNECK"), ("brain", *NECK)),
+        (ct(250.0, BodyPartExamined="HEADNECK"), NECK),
+        (ct(320.0, BodyPartExamined="NECK"), NECK),
+        (ct(320.0, SeriesDescription="Neck", StudyDescription="CT head & neck"), NECK),
+        # a body part alone, and what speaks against it
+        (mr(160.0, BodyPartExamined="BREAST", SeriesDescription="t2_tirm_tra_dark-fluid"), None),
+        (mr(160.0, BodyPartExamined="HEAD", SeriesDescription="t2_tirm_tra_dark-fluid"), ("brain",)),
+        (mr(250.0, BodyPartExamined="PELVIS", SeriesDescription="t1_tirm_sag_dark-fluid"), ("pelvis",)),
+        (mr(145.0, BodyPartExamined="CHEST", SeriesDescription="DWI b1000"), None),
+        (mr(145.0, BodyPartExamined="CHEST", StudyDescription="MRI CHEST"), ()),
         # sequences made for one part, where nothing else is said
         ({"Modality": "MR", "SeriesDescription": "AX VIBRANT +C"}, ("breast",)),
         ({"Modality": "MR", "SeriesDescription": "sag t1 mprage"}, ("brain",)),
@@ -106,7 +157,15 @@ def test_joined_words_come_apart(text, found):
 
 @pytest.mark.parametrize(
     ("text", "absent"),
-    [("T1-T4 spine", "t1"), ("C7-T1", "t1"), ("T2 prep", "t2"), ("T2 map", "map t2"), ("axilla", "ax"), ("B70f", "b")],
+    [
+        ("T1-T4 spine", "t1"),
+        ("Foramen Magnum To T1", "t1"),
+        ("C7-T1", "t1"),
+        ("T2 prep", "t2"),
+        ("T2 map", "map t2"),
+        ("axilla", "ax"),
+        ("B70f", "b"),
+    ],
 )
 def test_what_is_no_word(text, absent):
     assert absent not in tokens(text)

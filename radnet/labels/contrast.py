@@ -70,12 +70,9 @@ def contrast(header: Mapping[str, Any]) -> Finding:
     far = {
         "ProtocolName": (mention(text_of(header, "ProtocolName"), is_ct), 0.75),
         "StudyDescription": (mention(text_of(header, "StudyDescription"), is_ct), 0.72),
-        "RequestedProcedureDescription": (mention(text_of(header, "RequestedProcedureDescription"), is_ct), 0.65),
-        "PerformedProcedureStepDescription": (
-            mention(text_of(header, "PerformedProcedureStepDescription"), is_ct),
-            0.65,
-        ),
     }
+    for keyword in ("RequestedProcedureDescription", "PerformedProcedureStepDescription"):
+        far[keyword] = mention(text_of(header, keyword), is_ct), 0.65
     if not is_ct:
         far = {source: said for source, said in far.items() if source == "ProtocolName" or said[0] == "no"}
     if is_prior(header):

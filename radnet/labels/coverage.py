@@ -2,31 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from radnet.labels.finding import Finding, abstain
-from radnet.labels.regions import (
-    ABDOMEN,
-    BY_SEQUENCE,
-    CHEST,
-    COVERAGE,
-    CT_LETTERS,
-    CT_SHORT,
-    HEAD_FIRST,
-    LOWER,
-    LUNG_WORDS,
-    NECK,
-    PANCREATIC_HEAD,
-    PARTS,
-    PHRASES,
-    SPINE_LEVELS,
-    TRUNK,
-    WHOLE_BODY,
-)
-from radnet.labels.text import fold, name_of, phrase, text_of, tokens
+from radnet.labels.parts import Named, named
+from radnet.labels.regions import ABDOMEN, BY_SEQUENCE, COVERAGE, LOWER, LUNG_WORDS, NECK
+from radnet.labels.text import name_of, phrase, text_of, tokens, tokens_of, words
 from radnet.labels.view import VIEWS, slice_normal
-from radnet.labels.words import LOCALIZER
+from radnet.labels.words import FLAIR, FLAIR_PHRASE
 
 __all__ = ["COVERAGE", "MIN_HEIGHT_MM", "coverage", "height_mm"]
 
@@ -69,13 +52,10 @@ _UPRIGHT = 0.3
 _EXAM = ("ProtocolName", "StudyDescription", "RequestedProcedureDescription", "PerformedProcedureStepDescription")
 # A tumour site is one part or it is no evidence: a collection about six organs says nothing of one scan.
 _MAX_SITE_PARTS = 2
-
-
-class Named(NamedTuple):
-    """The regions that one text names, and the words of our vocabulary that named them."""
-
-    regions: frozenset[str]
-    words: tuple[str, ...]
+# The CT of a PET is of the body, whatever the tumour.
+_PET = words("pet petct ctac")
+# From the top of the head to the top of the lungs; a neck alone, from the base of the skull, is 200 mm.
+_HEAD_AND_NECK_MM = 290
 
 
 def height_mm(header: Mapping[str, Any]) -> float | None:
@@ -95,39 +75,6 @@ def height_mm(header: Mapping[str, Any]) -> float | None:
     return min(length / max(cosine, 1e-6) for length, cosine in zip(lengths_mm, along_z, strict=True))
 
 
-@lru_cache(maxsize=1 << 15)
-def named(text: str, is_ct: bool) -> Named | None:
-    """What a text names; None where it names no part. "Extremity" is no part: archives use it for hip and shoulder."""
-    flat = PANCREATIC_HEAD.sub(r"\1", HEAD_FIRST.sub(" ", phrase(text)))
-    regions, hits = set(), []
-    if WHOLE_BODY.search(flat) and (is_ct or " gk " not in flat):
-        regions.update(TRUNK)
-        hits.append("whole body")
-    for pattern, held in PHRASES:
-        if pattern.search(flat):
-            regions.update(held)
-            hits.append("/".join(held) or "spine or limb")
-            flat = pattern.sub("  ", flat)
-    if is_ct and CT_LETTERS.search(fold(text)) and not tokens(text) & LOCALIZER and " lat" not in flat:
-        regions.update(LOWER)
-        hits.append("a/p")
-    if is_ct and CT_SHORT.search(flat):
-        regions.add("lung")
-        hits.append("ch")
-    found = tokens(text) & tokens(flat) if flat != phrase(text) else tokens(text)
-    found = found if is_ct else found - SPINE_LEVELS
-    matches = {held: found & vocabulary for held, vocabulary in PARTS.items() if found & vocabulary}
-    # Beside another part "lung" is the window or the filter that the images were made with.
-    if is_ct and (regions or len(matches) > 1) and matches.get(CHEST, frozenset()) <= LUNG_WORDS:
-        matches.pop(CHEST, None)
-    for held, matched in matches.items():
-        regions.update(held)
-        hits += sorted(matched)
-    if {"liver", "pelvis"} <= regions or {"kidney", "pelvis"} <= regions:
-        regions.add("intestine")
-    return Named(frozenset(regions), tuple(hits)) if hits else None
-
-
 def coverage(header: Mapping[str, Any]) -> Finding:
     """Tuple of the regions that the sources name and the scan is tall enough to hold.
 
@@ -138,10 +85,13 @@ def coverage(header: Mapping[str, Any]) -> Finding:
     is_ct = header.get("Modality") == "CT"
     sources = {keyword: named(text_of(header, keyword), is_ct) for keyword in _TRUSTS}
     sources = {keyword: said for keyword, said in sources.items() if said}
-    if "collection_site" in sources and _site_parts(text_of(header, "collection_site")) > _MAX_SITE_PARTS:
-        del sources["collection_site"]
+    is_pet = is_ct and tokens_of(header, "SeriesDescription", "StudyDescription") & _PET
+    if is_pet or not _is_one_site(text_of(header, "collection_site")):
+        sources.pop("collection_site", None)
     if not sources:
         return _by_sequence(header)
+    if doubt := _doubt_alone(header, sources):
+        return abstain(doubt)
     regions, trust, evidence = _chosen(sources, header.get("Modality") == "MR")
     height = height_mm(header)
     if height is None:
@@ -155,8 +105,24 @@ def _finding(regions: set[str], trust: float, evidence: list[str]) -> Finding:
     return Finding(tuple(region for region in COVERAGE if region in regions), confidence, "; ".join(evidence))
 
 
-def _site_parts(site: str) -> int:
-    return len([part for part in site.split(",") if part.strip()])
+def _is_one_site(site: str) -> bool:
+    parts = [named(part, is_ct=False) for part in site.split(",") if part.strip()]
+    return len(parts) <= _MAX_SITE_PARTS or len({part and part.regions for part in parts}) == 1
+
+
+def _doubt_alone(header: Mapping[str, Any], sources: dict[str, Named]) -> str:
+    """Why BodyPartExamined, of an MR series and the only source, is likelier the scanner's default than the part; ""
+    where nothing speaks against it."""
+    if header.get("Modality") != "MR" or set(sources) != {"BodyPartExamined"}:
+        return ""
+    regions, height, name = sources["BodyPartExamined"].regions, height_mm(header), name_of(header)
+    found = tokens(name)
+    is_flair = bool(found & FLAIR or FLAIR_PHRASE.search(phrase(name))) and "t1" not in found
+    if is_flair and regions and not regions & {"brain", *NECK}:
+        return "BodyPartExamined is all that names a part, and FLAIR is a sequence for another"
+    if regions and height is not None and height < min(MIN_HEIGHT_MM[region] for region in regions):
+        return f"BodyPartExamined is all that names a part, and {height:.0f} mm from head to foot do not hold it"
+    return ""
 
 
 def _by_sequence(header: Mapping[str, Any]) -> Finding:
@@ -191,7 +157,7 @@ def _chosen(sources: dict[str, Named], is_mr: bool) -> tuple[set[str], float, li
             evidence,
         )
     if body and exam:
-        return _body_and_exam(body, exam, evidence)
+        return _body_and_exam(body, exam, is_mr, evidence)
     nearest = body or exam
     if nearest is None:
         return set(site.regions), _TRUSTS["collection_site"], evidence
@@ -200,7 +166,7 @@ def _chosen(sources: dict[str, Named], is_mr: bool) -> tuple[set[str], float, li
     return set(nearest.regions), 0.8 if site and site.regions & nearest.regions else 0.72, evidence
 
 
-def _body_and_exam(body: Named, exam: Named, evidence: list[str]) -> tuple[set[str], float, list[str]]:
+def _body_and_exam(body: Named, exam: Named, is_mr: bool, evidence: list[str]) -> tuple[set[str], float, list[str]]:
     """BodyPartExamined is one of a short list and often the scanner's default; an exam says more, and may be of two
     scans. Where one holds the other the larger is taken, and the height decides whether it fits."""
     if body.regions == exam.regions:
@@ -212,6 +178,9 @@ def _body_and_exam(body: Named, exam: Named, evidence: list[str]) -> tuple[set[s
     if body.regions & exam.regions:
         return set(body.regions | exam.regions), 0.72, evidence
     evidence.append("BodyPartExamined and the exam disagree")
+    if is_mr and "breast" in body.regions and exam.regions == {"lung"}:
+        # A chest is what an MR of the breasts is ordered as; hardly one of the lungs is made.
+        return set(body.regions), 0.65, evidence
     return set(exam.regions), 0.65, evidence
 
 
@@ -230,6 +199,9 @@ def _by_height(
     """Regions taken out that cannot fit into the scan, and put in that a scan this tall cannot leave out."""
     if any("whole body" in said.words for said in sources.values()):
         regions = regions | _whole_body(height)
+    if height >= _HEAD_AND_NECK_MM and _is_head_and_neck(regions, sources):
+        evidence.append(f"{height:.0f} mm from head to foot hold the whole head")
+        regions, trust = regions | {"brain"}, min(trust, 0.6)
     if not _fit(regions, height) and (smaller := _smaller(regions, sources, height)) is not None:
         evidence.append(f"{height:.0f} mm from head to foot hold no more than the smaller of the parts named")
         regions, trust = smaller, min(trust, 0.6)
@@ -249,6 +221,12 @@ def _whole_body(height: float) -> set[str]:
     beyond = {"lower_head_neck"} if height >= 850 else set()
     beyond |= {"upper_head_neck"} if height >= 1050 else set()
     return beyond | ({"brain"} if height >= 1400 else set())
+
+
+def _is_head_and_neck(regions: set[str], sources: dict[str, Named]) -> bool:
+    """Whether every source that names the neck names the head with it."""
+    of_neck = [said.words for said in sources.values() if set(NECK) <= said.regions]
+    return set(NECK) <= regions and bool(of_neck) and all("head and neck" in hits for hits in of_neck)
 
 
 def _fit(regions: set[str], height: float) -> bool:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 _WEIGHTING = re.compile(
-    r"(?:[23]d)?(?:(t1|t2|pd)(?:wi|wt|w)?(?:[23]d)?(?:([a-z]+)(?:[23]d)?\d*)?|(flair|stir|dwi|tse|fse)(?:wi|w)?\d{0,2})(?:[23]d)?"
+    r"(?:[23]d)?(?:(t1|t2|pd)(?:wi|wt|w)?(?:[23]d)?(?:([a-z]+)(?:[23]d)?\d*)?|(flair|stir|dwi|tse|fse)(?:wi|w)?\d{0,2}(?:sl)?)(?:[23]d)?"
 )
 _TRAILING_WEIGHTING = re.compile(r"([a-z]{2,})(t1|t2)(?:w|wi)?([a-z]*?)(?:\d[a-z]?)?")
 _DIMENSION = re.compile(r"(?:[23]d)?([a-z]+?)(?:[23]d\d*r?\d*)?")
@@ -21,10 +21,10 @@ _NUMBERED = re.compile(r"\d{0,2}([a-z]{3,})\d+[a-z]?|\d{1,2}([a-z]{3,})")
 _COMPOUND = re.compile(
     "frfse|ssfse|fspgr|fgre|spgr|mprage|propeller|blade|haste|space|cube|flash|ethrive|thrive|vibrant|vibe|lava|"
     "flair|stir|tirm|spair|spir|mdixon|dixon|ideal|arc|asset|fatsat|views|dyna|dyn|perf|diff|dwi|adc|trace|mip|sub|"
-    "post|pre|gad|fast|turbo|sagittal|axial|tra|sag|cor|tse|fse|ffe|tfe|gre|swi|fs|ax"
+    "post|pre|gad|fast|turbo|sagittal|axial|tra|sag|cor|tse|fse|ffe|tfe|gre|swi|fs|ax|ir"
 )
 _NO_WEIGHTING = ("rho", "map", "maps", "mapping", "prep", "star", "star map", "value", "values", "time", "times")
-_VERTEBRAE = re.compile(r"\b[ctl]\d{1,2}\s?(?:-|to)\s?[ctls]\d{1,2}\b")
+_VERTEBRAE = re.compile(r"\b(?:[ctl]\d{1,2}\s?(?:-|to)|to)\s?[ctls]\d{1,2}\b")
 _SPACED = re.compile(r"\bt-([12])\b(?!\s?(?:spine|wi\w))")
 _PREPARED = re.compile(r"\bt2[\s-]?prep\w*")
 # One word in two: venous BOLD, and the balanced sequences of Philips, which are also TFE and FFE.

@@ -34,7 +34,8 @@ DERIVED = words(
     "synthetic mobiview report summary rendered rendering curved"
 )
 DERIVED_PHRASE = re.compile(
-    r" screen ?sav\w* | processed images | volume render\w* | dwi mask | tumou?r mask | \d+ \d+ (?:\d+ )+(?=\()"
+    r" screen ?sav\w* | processed images | volume render\w* | (?:dwi|voi|roi) mask | tumou?r mask | mask for tumou?r "
+    r"| \d+ \d+ (?:\d+ )+(?=\()"
     r"| results? (?:mm|mr|ct) | snap ?shot images | captured images | exam summary | patient protocol | mip collection "
 )
 # What GE's add/subtract writes: (series/image)-(series/image).
