@@ -81,6 +81,8 @@ def relabel(root: str, corrections: Overrides | None, private: str = "") -> Rela
     after.sort(key=lambda row: order[row["key"]])
     is_new = after != before or not is_whole
     if is_new:
+        if store.read_index(root) != index:  # a set that grew must not lose its new shards
+            raise UsageError(f"{root} was changed by another program meanwhile; relabel it again")
         digest = tables.write_labels(path, after)
         store.write_index(root, replace(index, tables={**index.tables, "labels.parquet": digest}))
     return Relabelled(before, after, is_new, reads_rules)

@@ -209,6 +209,22 @@ def test_an_interrupted_run_is_finished_by_the_next(copied, tmp_path, monkeypatc
     assert rows_of(copied)[first]["view"] == "sagittal" and verify.main([str(copied)]) == OK
 
 
+def test_a_set_that_grows_meanwhile_keeps_what_it_got(copied, monkeypatch):
+    def read_and_grow(path):
+        grown = replace(store.read_index(str(copied)), fingerprints={"inventory": "1" * 64})
+        store.write_index(str(copied), grown)
+        return inventory(path)
+
+    inventory = relabelling._inventory
+    new_rules(monkeypatch)
+    before = contents(copied)["labels.parquet"]
+    monkeypatch.setattr(relabelling, "_inventory", read_and_grow)
+    with pytest.raises(UsageError, match="changed by another program"):
+        relabel.main([str(copied)])
+    assert contents(copied)["labels.parquet"] == before
+    assert store.read_index(str(copied)).fingerprints == {"inventory": "1" * 64}
+
+
 @both
 def test_behind_a_url(copied, tmp_path, monkeypatch):
     root = f"memory://relabel/{copied.parent.name}"
