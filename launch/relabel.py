@@ -12,7 +12,7 @@ and its evidence reads "override by WHO: WHY". FILE holds all that is set by han
 does not say goes back to the rules; a FILE of the header line alone undoes everything. Without --overrides, labels
 whose evidence begins "override by" stay as they are.
 
-radnet shard makes the table from the shards whenever it finishes or extends a set: relabel it after that.
+A set that grows (radnet shard --extend) keeps these labels; new series get those of today's rules.
 
 Leaves with 0 when all went well, 2 for a mistake in usage or input.
 """

@@ -258,7 +258,9 @@ def _finish(run: _Run, planned: Plan, entries: Sequence[Entry]) -> Totals:
         elif entry.key in planned.refused:
             ledger_rows.append(ledger_row(entry, *planned.refused[entry.key]))
     run.still_owner()
-    labels = [run.corrections.apply(row["key"], row) for sidecar in sidecars.values() for row in sidecar.labels]
+    before = tables.labels_before(run.out)
+    labels = [before.get(row["key"], row) for sidecar in sidecars.values() for row in sidecar.labels]
+    labels = [run.corrections.apply(row["key"], row) for row in labels]
     hashes = {
         "labels.parquet": tables.write_labels(store.join(run.out, "labels.parquet"), labels),
         "ledger.parquet": ledger.write(store.join(run.out, "ledger.parquet"), ledger_rows),

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from radnet import store
 from radnet.shards.inventory import Entry
 from radnet.shards.ledger import LedgerRow, Status
 from radnet.store import write_atomic, write_parquet
@@ -25,6 +26,18 @@ def write_labels(path: str, rows: Sequence[dict[str, Any]]) -> str:
     names += [name for name in (ordered[0] if ordered else ()) if name not in names]
     columns = {name: pyarrow.array([row[name] for row in ordered], _type(name)) for name in names}
     return write_parquet(path, pyarrow.table(columns))
+
+
+def labels_before(root: str) -> dict[str, dict[str, Any]]:
+    """Key → row of the labels.parquet of a set that grows: what was relabelled since its shards were written stays.
+
+    {} where there is no finished set, or the table is not the one that its index names.
+    """
+    if not store.exists(store.join(root, "index.json")):
+        return {}
+    path = store.join(root, "labels.parquet")
+    is_whole = store.exists(path) and store.sha256(path) == store.read_index(root).tables.get("labels.parquet")
+    return {row["key"]: row for row in store.read_labels(root).to_pylist()} if is_whole else {}
 
 
 def _type(name: str) -> Any:

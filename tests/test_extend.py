@@ -10,7 +10,7 @@ import pytest
 
 from radnet import store
 from radnet.errors import UsageError
-from radnet.launch import verify
+from radnet.launch import relabel, verify
 from radnet.shards import actors, ledger
 from radnet.shards.build import build
 from radnet.shards.config import PrivacyConfig, ShardConfig, SourceConfig, SplitsConfig
@@ -74,6 +74,17 @@ def test_new_series_come_in_new_shards_and_nothing_old_is_touched(config, tmp_pa
     lines: list[str] = []
     assert build(config, lines.append) == totals and "nothing to do" in lines[0]
     assert build(config, lines.append, extend=True) == totals
+
+
+def test_what_was_set_by_hand_stays_when_a_set_grows(config, tmp_path):
+    key = sorted(_samples(config))[0]
+    (tmp_path / "hand.csv").write_text(f"series_key,label,value,who,why\n{key},view,coronal,Ada,seen\n")
+    assert relabel.main([config.out, "--overrides", str(tmp_path / "hand.csv")]) == 0
+    _write(tmp_path / "in", "1.9", brightness=9)
+    assert build(config, print, extend=True).sharded == 4
+    rows = {row["key"]: row for row in store.read_labels(config.out).to_pylist()}
+    assert (rows[key]["view"], rows[key]["view_evidence"]) == ("coronal", "override by Ada: seen")
+    assert verify.main([config.out]) == 0
 
 
 def test_a_source_may_be_added(config, tmp_path):
