@@ -25,6 +25,10 @@ _MAX_STACKS = 32
 _MAX_TIMES = 8
 
 
+# What `header_of` adds to the header of a file.
+MEASURED = ("num_slices", "slice_spacing_mm", "extent_mm")
+
+
 class Slice(NamedTuple):
     record: FileRecord
     frame: Frame

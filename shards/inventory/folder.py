@@ -113,8 +113,6 @@ def _rows(members: list[FileRecord], key: PrivacyKey, archive: Archive, num_arch
         "kind": "dicom",
         "collection": archive.collection,
         "licence": archive.licence,
-        "files": [member.path for member in members],
-        "stamps": [[member.num_bytes, member.mtime_ns] for member in members],
         "private": {
             "series_uid": first.series_uid,
             "study_uid": first.study_uid,
@@ -124,21 +122,27 @@ def _rows(members: list[FileRecord], key: PrivacyKey, archive: Archive, num_arch
     }
     sources = f"its files lie in {num_archives} sources" if num_archives > 1 else ""
     stacks = _stacks(members, code, detail)
-    owners = Counter(_owners(members, [stack.slices for stack in stacks]).values())
+    owners = _owners(members, [stack.slices for stack in stacks])
     series_slices = [slice_ for stack in stacks for slice_ in stack.slices]
     rows = []
     for number, stack in enumerate(stacks):
         header, positions = _geometry(stack.slices, series_slices, members)
+        own = [member for member in members if owners[member.path] == number]
+        is_apart = len(stacks) == 1 or _holds_only(own, stack)
+        files = own if is_apart else members
         name = f"stack {number} of {len(stacks)}: {stack.name}" if len(stacks) > 1 else ""
         rows.append(
             Row(
                 **shared,
+                files=[member.path for member in files],
+                stamps=[[member.num_bytes, member.mtime_ns] for member in files],
                 header=header | {"collection": archive.collection},
                 slices=positions,
                 code=stack.code,
                 detail="; ".join(filter(None, [stack.detail, sources, name])),
                 stack=number,
-                num_files=owners[number],
+                part=0 if is_apart else number,
+                num_files=len(own),
             )
         )
     return rows
@@ -146,10 +150,24 @@ def _rows(members: list[FileRecord], key: PrivacyKey, archive: Archive, num_arch
 
 def _stacks(members: list[FileRecord], code: Code, detail: str) -> list[geometry.Candidate]:
     """The stacks of a series; one, with the code and detail given, where the series as a whole is refused."""
-    slices = [geometry.Slice(member, frame) for member in members if member.code is Code.OK for frame in member.frames]
+    slices = _slices(members)
     if code is not Code.OK:
         return [geometry.Candidate(slices, code=code, detail=detail)]
     return geometry.split(slices)
+
+
+def _slices(members: list[FileRecord]) -> list[geometry.Slice]:
+    return [geometry.Slice(member, frame) for member in members if member.code is Code.OK for frame in member.frames]
+
+
+def _holds_only(files: list[FileRecord], stack: geometry.Candidate) -> bool:
+    """True where reading these files alone gives this very stack, so that nobody need read the whole series for it."""
+    slices = _slices(files)
+    if len(slices) != len(stack.slices):
+        return False
+    candidates = geometry.split(slices)
+    wanted = [(slice_.record.path, slice_.frame.index) for slice_ in stack.slices]
+    return len(candidates) == 1 and wanted == [(one.record.path, one.frame.index) for one in candidates[0].slices]
 
 
 def _owners(members: list[FileRecord], stacks: list[list[geometry.Slice]]) -> dict[str, int]:

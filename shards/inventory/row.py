@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 class Row:
     """One stack of a series, or one file that belongs to none.
 
-    series_key, study_key, patient_key: 20 hex characters each. kind: "dicom" or "nifti". files: absolute paths of the
-    whole series; for nifti image and mask. stack: number among the series' stacks, 0 is the largest (see
-    `geometry.split`). num_files: those counted here; over the rows of a series they add up to its files. stamps: bytes
-    and modification time in ns of every file. header: see `radnet.labels.read`. slices: x,y,z in mm (LPS) of every
-    slice in ascending position, or []. code: OK for a candidate, else why it cannot become a sample. private:
-    series_uid, study_uid, patient_id and folder, for the private map only.
+    series_key, study_key, patient_key: 20 hex characters each. kind: "dicom" or "nifti". files: absolute paths of what
+    is read for this stack: its own files, or the whole series where files hold slices of several stacks; for nifti
+    image and mask. stack: number among the series' stacks, 0 is the largest (see `geometry.split`); part: number among
+    the stacks that `files` hold. num_files: those counted here; over the rows of a series they add up to its files.
+    stamps: bytes and modification time in ns of each of `files`. header: see `radnet.labels.read`. slices: x,y,z in mm
+    (LPS) of every slice in ascending position, or []. code: OK for a candidate, else why it cannot become a sample.
+    private: series_uid, study_uid, patient_id and folder, for the private map only.
     """
 
     series_key: str
@@ -37,6 +38,7 @@ class Row:
     detail: str = ""
     private: dict[str, str] = field(default_factory=dict)
     stack: int = 0
+    part: int = 0
     num_files: int = 0
 
     @property
@@ -60,7 +62,7 @@ def to_table(rows: list[Row]) -> "pyarrow.Table":
 
     rows = sorted(rows, key=lambda row: row.key)
     columns = {name: pyarrow.array([getattr(row, name) for row in rows], pyarrow.string()) for name in _TEXT}
-    for name in ("stack", "num_files"):
+    for name in ("stack", "part", "num_files"):
         columns[name] = pyarrow.array([getattr(row, name) for row in rows], pyarrow.int32())
     files = [[os.fsencode(file) for file in row.files] for row in rows]
     columns["files"] = pyarrow.array(files, pyarrow.list_(pyarrow.binary()))
