@@ -133,7 +133,7 @@ def native_frames(record: FileRecord, indices: list[int]) -> Iterator[np.ndarray
     None where the pixels are compressed or packed in another way. Raises SeriesError(TRUNCATED) where the element or
     the file ends before the last frame that the header promises.
     """
-    if record.pixel_offset is None or record.bits_allocated not in (8, 16, 32):
+    if record.transfer_syntax not in NATIVE_SYNTAXES or record.bits_allocated not in (8, 16, 32):
         return None
     is_big = record.transfer_syntax == BIG_ENDIAN
     with open(record.path, "rb") as file:

@@ -6,11 +6,13 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
+from pydicom.filereader import read_dataset
 from pydicom.pixels import get_decoder, iter_pixels
 from pydicom.uid import RLELossless
 
 from radnet.shards import elements
 from radnet.shards.ledger import Code, SeriesError
+from radnet.shards.plain import Bounded, Budget, open_plain
 from radnet.shards.public import transfer_syntax
 from radnet.shards.record import FileRecord
 
@@ -21,17 +23,28 @@ def decode(record: FileRecord, indices: list[int]) -> Iterator[np.ndarray]:
     if native is not None:
         yield from native
         return
-    dataset = pydicom.dcmread(record.path, force=True)
-    if not any(keyword in dataset for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise SeriesError(Code.TRUNCATED, "the file ends before its pixels")
     if record.transfer_syntax in (*elements.NATIVE_SYNTAXES, elements.DEFLATED):
+        file, _ = open_plain(record.path)
+        file.seek(0)
+        with Bounded(file, Budget()) as bounded:
+            dataset = pydicom.dcmread(bounded, force=True)
         arrays = iter_pixels(dataset, indices=indices, raw=True, correct_unused_bits=False)
     else:
+        dataset = _pixel_group(record)
         arrays = _decompressed(dataset, record, indices)
+    if not any(keyword in dataset for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise SeriesError(Code.TRUNCATED, "the file ends before its pixels")
     for array in arrays:
         if array.shape != (record.rows, record.columns):
             raise SeriesError(Code.DECODE, f"decoded {array.shape}, the header says {record.rows} by {record.columns}")
         yield array
+
+
+def _pixel_group(record: FileRecord) -> Dataset:
+    """The compressed pixels and what stands beside them; all else of the header is known."""
+    with Bounded(open(record.path, "rb", buffering=0), Budget()) as file:
+        file.seek(record.pixel_offset)
+        return read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 0x7FE0)
 
 
 def _decompressed(dataset: Dataset, record: FileRecord, indices: list[int]) -> Iterator[np.ndarray]:
