@@ -12,10 +12,10 @@ EXTRAS = {
     "shard": COMMON
     + [
         "pydicom>=3.0",
-        "python-gdcm>=3.0.24",  # JPEG, JPEG lossless, JPEG-LS, JPEG 2000, RLE; BSD
+        "python-gdcm>=3.0.24",  # JPEG, JPEG-LS, JPEG 2000, RLE; BSD
         "pylibjpeg-openjpeg>=2.4",  # HTJ2K; MIT
         "pyjpegls>=1.4",
-        "imagecodecs>=2025.3",
+        "imagecodecs>=2025.3",  # HTJ2K, JPEG lossless, JPEG of 12 bits; BSD
         "webdataset>=1.0",
         "ray[default]>=2.50" + LINUX,
     ],

@@ -7,7 +7,6 @@ names are asked for. Reading happens in worker processes, so that a file that ki
 import os
 import time
 import zipfile
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from radnet.shards import actors, intake
 from radnet.shards.audit_table import Row as TableRow
 from radnet.shards.config import ShardConfig
 from radnet.shards.dicom import read_volume
+from radnet.shards.geometry import MEASURED
 from radnet.shards.inventory import Origin, Row, list_files
 from radnet.shards.ledger import REMEDY, STATUS, Code, SeriesError, Status
 from radnet.shards.listing import Listing, stamp
@@ -31,7 +31,6 @@ Say = Callable[[str], None]
 OK = "ok"  # the status of a usable volume; nothing is sharded here
 VOLUME_LIMIT_S = 600.0
 SECONDS_BETWEEN_LINES = 1.0
-_DERIVED = ("num_slices", "slice_spacing_mm", "extent_mm")
 _NO_SLICES = (Code.NOT_DICOM, Code.NOT_AN_IMAGE)
 
 
@@ -57,10 +56,10 @@ class Audit:
 
 @dataclass(frozen=True)
 class _Stack:
-    """What a worker needs to know of a stack."""
+    """What a worker needs to know of a stack. part: see `inventory.Row`."""
 
     files: list[str]
-    stack: int
+    part: int
     modality: str
     min_slices: int
 
@@ -96,10 +95,9 @@ def audit(
             rows.sort(key=lambda row: (row.series_key, row.stack))
             overrides.refuse_unknown(row.key for row in rows)
             checked = _check(rows, settings, num_workers, say)
-            num_stacks = Counter(row.series_key for row in rows)
             table = []
             for row, result in zip(rows, checked, strict=True):
-                made = _table_row(row, result, settings, num_stacks[row.series_key] == 1)
+                made = _table_row(row, result, settings)
                 made = overrides.apply(row.key, made | _names(row, settings, key))
                 # Empty means unknown in a table that people read.
                 table.append(made | ({"coverage": NONE} if made["coverage"] == "" else {}))
@@ -131,7 +129,7 @@ def _is_zip(file: str) -> bool:
 
 
 def _stack(row: Row, settings: Settings) -> _Stack:
-    return _Stack(row.files, row.stack, modality(row.header), settings.min_slices)
+    return _Stack(row.files, row.part, modality(row.header), settings.min_slices)
 
 
 def _check(rows: Sequence[Row], settings: Settings, num_workers: int, say: Say) -> list[_Checked]:
@@ -183,22 +181,22 @@ def _check_stack(stack: _Stack) -> _Checked:
         reading = _read(stack)
     except SeriesError as error:
         return _Checked(error.code, error.detail, (), {})
-    return _Checked(Code.OK, "", reading.notes, {name: reading.header[name] for name in _DERIVED})
+    return _Checked(Code.OK, "", reading.notes, {name: reading.header[name] for name in MEASURED})
 
 
 def _read(stack: _Stack) -> Any:
     limits = ShardConfig()
     return read_volume(
         stack.files,
-        stack=stack.stack,
+        stack=stack.part,
         min_slices=stack.min_slices,
         max_voxels=limits.max_voxels,
         max_spacing_mm=limits.max_spacing_mm,
     )
 
 
-def _table_row(row: Row, checked: _Checked, settings: Settings, is_alone: bool) -> TableRow:
-    """One row without its names. is_alone: the only stack of its series, to which all its files belong."""
+def _table_row(row: Row, checked: _Checked, settings: Settings) -> TableRow:
+    """One row without its names."""
     header = row.header | checked.derived
     labels = read_labels(header)
     facts = labels.row()
@@ -207,16 +205,17 @@ def _table_row(row: Row, checked: _Checked, settings: Settings, is_alone: bool) 
     facts |= {"sequence_evidence": sequence.evidence}
     status = STATUS[checked.code]
     remedy = REMEDY[checked.code]
+    notes = [row.detail, *checked.notes] if checked.code is Code.OK else []
     made = {
         "series_key": row.key,
-        "files": len(row.files) if is_alone else row.num_files,
+        "files": row.num_files,
         "slices": _num_slices(row, checked, header),
         "status": OK if status is Status.SHARDED else str(status),
         "code": str(checked.code),
         "reason": f"{remedy} ({checked.detail})" if remedy and checked.detail else remedy or None,
         "modality": modality(header) or None,
         "stack": row.stack,
-        "notes": "; ".join(checked.notes) or None,
+        "notes": "; ".join(filter(None, notes)) or None,
         "rules_version": RULES_VERSION,
     }
     return {name: _rounded(value) for name, value in (facts | made).items()}

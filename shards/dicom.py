@@ -6,7 +6,6 @@ Everything pydicom and the native decoders throw at a file is caught in `guard` 
 import io
 import logging
 import stat
-import zlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +16,7 @@ import pydicom
 import pydicom.config
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_sequence
 
 from radnet.shards import elements, geometry, walker
 from radnet.shards.assemble import assemble, real_values, used_bits
@@ -26,6 +26,7 @@ from radnet.shards.guard import guard, status_of
 from radnet.shards.header import KEYWORDS, PRIVATE_TAGS, describe
 from radnet.shards.ledger import Code, SeriesError
 from radnet.shards.pixels import decode
+from radnet.shards.plain import Bounded, Budget, open_plain
 from radnet.shards.record import FileRecord
 from radnet.volume import Volume
 
@@ -33,9 +34,7 @@ from radnet.volume import Volume
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
-MAX_INFLATED_BYTES = 64 << 20
 MAX_HEADER_BYTES = 16 << 20  # more of it is left to pydicom, which does not keep what is not asked for
-_FIRST_BYTES = 16 << 10  # holds the header of most classic files
 _tag = cache(tag_for_keyword)
 _vr = cache(dictionary_VR)
 _READ = frozenset([*map(_tag, KEYWORDS), *PRIVATE_TAGS])
@@ -75,28 +74,30 @@ def _fill(record: FileRecord) -> None:
     record.num_bytes, record.mtime_ns = status.st_size, status.st_mtime_ns
     if not record.num_bytes:
         raise SeriesError(Code.UNREADABLE, "the file is empty")
-    with open(record.path, "rb", buffering=0) as file:
-        start = file.read(_FIRST_BYTES)
+    file, start = open_plain(record.path)
+    is_inflated = isinstance(file, io.BytesIO)
+    with file:
+        size = len(file.getbuffer()) if is_inflated else record.num_bytes
         has_magic = start[128:132] == b"DICM"
         if not has_magic and start[:2] not in (b"\x08\0", b"\0\x08", b"\x02\0", b"\0\x02"):
             raise SeriesError(Code.NOT_DICOM, _PACKED.get(start[:2], ""))
-        if DEFLATED.encode() in start[:1024]:
-            _refuse_bomb(file, start)
         try:
-            offset = _fill_by_walking(record, file, start)
+            offset = _fill_by_walking(record, file, start, size)
         except walker.Unusual:
             offset = _fill_by_pydicom(record, file, has_magic)
-    record.header_bytes = offset
-    if record.transfer_syntax in elements.NATIVE_SYNTAXES:
+    if is_inflated:
+        record.transfer_syntax = DEFLATED
+    else:
         record.pixel_offset = offset
+    if record.transfer_syntax in elements.NATIVE_SYNTAXES:
         num_pixel_bytes = elements.num_pixel_bytes(record)
-        found = record.num_bytes - offset - elements.pixel_header_bytes(record)
+        found = size - offset - elements.pixel_header_bytes(record)
         if record.code is Code.OK and found < num_pixel_bytes:
             raise SeriesError(Code.TRUNCATED, f"{max(found, 0)} of {num_pixel_bytes} bytes of pixels")
 
 
-def _fill_by_walking(record: FileRecord, file: BinaryIO, buffer: bytes) -> int:
-    """Fill `record` from the start of the file, and more and more of it; returns where the pixels start.
+def _fill_by_walking(record: FileRecord, file: BinaryIO, buffer: bytes, size: int) -> int:
+    """Fill `record` from the start of a file of `size` bytes, and more and more of it; returns where the pixels start.
 
     Raises walker.Unusual where pydicom should read the file.
     """
@@ -104,7 +105,7 @@ def _fill_by_walking(record: FileRecord, file: BinaryIO, buffer: bytes) -> int:
         raise walker.Unusual
     while True:
         try:
-            header = walker.read(buffer, len(buffer) >= record.num_bytes, _READ)
+            header = walker.read(buffer, len(buffer) >= size, _READ)
             break
         except walker.Incomplete:
             piece = file.read(min(3 * len(buffer), MAX_HEADER_BYTES - len(buffer)))
@@ -119,7 +120,8 @@ def _fill_by_walking(record: FileRecord, file: BinaryIO, buffer: bytes) -> int:
 def _fill_by_pydicom(record: FileRecord, file: BinaryIO, has_magic: bool) -> int:
     """Fill `record`; returns where the pixels start."""
     file.seek(0)
-    buffered = io.BufferedReader(file)
+    budget = Budget()
+    buffered = Bounded(file, budget)
     dataset = pydicom.dcmread(buffered, stop_before_pixels=True, force=True, specific_tags=list(_READ))
     offset = buffered.tell()
     buffered.detach()
@@ -128,7 +130,7 @@ def _fill_by_pydicom(record: FileRecord, file: BinaryIO, has_magic: bool) -> int
     record.transfer_syntax = str(meta.get("TransferSyntaxUID", "")) or _guessed_syntax(dataset)
     if not has_magic and "SOPClassUID" not in dataset:
         raise SeriesError(Code.NOT_DICOM)
-    describe(record, _Elements(dataset))
+    describe(record, _Elements(dataset, budget))
     return offset
 
 
@@ -166,8 +168,8 @@ class _Walked:
 class _Elements:
     """A pydicom data set as header.py wants it: raw bytes are read by our own rules, which never raise."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: Dataset, budget: Budget) -> None:
+        self._dataset, self._budget = dataset, budget
 
     def text(self, keyword: str) -> str:
         return self.private_text(_tag(keyword))
@@ -188,24 +190,15 @@ class _Elements:
         return elements.numbers(element.value, vr, getattr(element, "is_little_endian", True))
 
     def items(self, keyword: str) -> list["_Elements"]:
-        return [_Elements(item) for item in self._dataset.get(keyword) or []]
+        element = self._dataset.get_item(_tag(keyword))
+        found = None if element is None else element.value
+        if isinstance(found, bytes):  # pydicom would read it without a bound
+            file, is_implicit = Bounded(io.BytesIO(found), self._budget), getattr(element, "is_implicit_VR", True)
+            found = read_sequence(file, is_implicit, getattr(element, "is_little_endian", True), len(found), "latin-1")
+        return [_Elements(item, self._budget) for item in found or []]
 
     def fingerprint(self) -> None:
         return None
-
-
-def _refuse_bomb(file: BinaryIO, start: bytes) -> None:
-    """pydicom inflates a whole deflated file before it reads a tag, so measure first, in pieces thrown away."""
-    if start[132:138] != b"\x02\0\0\0UL":
-        raise SeriesError(Code.UNREADABLE, "deflated, and the length of the meta group is missing")
-    file.seek(144 + int.from_bytes(start[140:144], "little"))
-    inflater, num_inflated = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    while piece := inflater.unconsumed_tail or file.read(1 << 16):
-        num_inflated += len(inflater.decompress(piece, 1 << 20))
-        if num_inflated > MAX_INFLATED_BYTES:
-            raise SeriesError(Code.TOO_LARGE, f"inflates beyond {MAX_INFLATED_BYTES} bytes")
-        if inflater.eof:
-            return
 
 
 def read_volume(

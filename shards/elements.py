@@ -20,6 +20,7 @@ _BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
 _MAX_VALUES = 16
 _MAX_TEXT_BYTES = 64 << 10  # the labels need a hundred
 _J2K_START = b"\xff\x4f\xff\x51"
+_SCAN, _LOSSLESS, _RESTARTS = 0xDA, 0xC3, 0xDD  # JPEG markers: SOS, SOF3, DRI
 _NOT_A_NUMBER = [float("nan")]
 
 
@@ -81,14 +82,34 @@ def codestream(frame: bytes) -> Codestream | None:
         if length != 38 + 3 * num_components or not x_tile or not y_tile:
             num_components = 0  # no such codestream
         return Codestream(y_size - y_offset, x_size - x_offset, num_components, (bits & 0x7F) + 1)
-    at = 2
-    while frame[:2] == b"\xff\xd8" and at + 10 <= len(frame) and frame[at] == 0xFF:
-        marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4], "big")
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            bits, rows, columns, num_components = struct.unpack_from(">B2HB", frame, at + 4)
+    for marker, at in _jpeg_segments(frame):
+        if (marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC))) and at + 8 <= len(frame):
+            bits, rows, columns, num_components = struct.unpack_from(">B2HB", frame, at + 2)
             return Codestream(rows, columns, num_components, bits)
-        at += 2 + length
     return None
+
+
+def _jpeg_segments(frame: bytes) -> Iterator[tuple[int, int]]:
+    """Marker and place of the length of every segment of a JPEG frame, up to its first scan."""
+    at = 2
+    while frame[:2] == b"\xff\xd8" and at + 4 <= len(frame) and frame[at] == 0xFF:
+        marker = frame[at + 1]
+        if marker == 0xFF:  # padding
+            at += 1
+            continue
+        yield marker, at + 2
+        if marker == _SCAN:
+            return
+        at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+
+
+def is_plain_lossless(frame: bytes) -> bool:
+    """True for JPEG lossless without restart intervals and without a point transform."""
+    segments = dict(_jpeg_segments(frame))
+    if _SCAN not in segments or _LOSSLESS not in segments or _RESTARTS in segments:
+        return False
+    at = segments[_SCAN]
+    return frame[at + 7 : at + 8] == b"\0"  # a scan of one component: its last byte
 
 
 def is_cut(frame: bytes) -> bool:
@@ -112,7 +133,7 @@ def native_frames(record: FileRecord, indices: list[int]) -> Iterator[np.ndarray
     None where the pixels are compressed or packed in another way. Raises SeriesError(TRUNCATED) where the element or
     the file ends before the last frame that the header promises.
     """
-    if record.pixel_offset is None or record.bits_allocated not in (8, 16, 32):
+    if record.transfer_syntax not in NATIVE_SYNTAXES or record.bits_allocated not in (8, 16, 32):
         return None
     is_big = record.transfer_syntax == BIG_ENDIAN
     with open(record.path, "rb") as file:

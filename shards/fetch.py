@@ -5,6 +5,7 @@ killed leaves its folder; the next one on the machine removes it, for nobody hol
 """
 
 import fcntl
+import math
 import os
 import shutil
 import tempfile
@@ -89,7 +90,7 @@ def _read_remote(url: str, stamped: Sequence[int]) -> FileRecord:
 def _is_sure(record: FileRecord) -> bool:
     if record.code is Code.NOT_DICOM:
         return True
-    return record.code not in _DOUBTFUL and 0 < record.header_bytes <= _HEADER_BYTES
+    return record.code not in _DOUBTFUL and (record.pixel_offset or math.inf) <= _HEADER_BYTES
 
 
 def _read_start(url: str, size: int) -> FileRecord:

@@ -6,7 +6,7 @@ refused where it is not. Tolerances: orientation 0.01, distances 1 %, in-plane 0
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,10 @@ SAME_POSITION_MM = 0.01
 _MAX_STACKS = 32
 # More phases than a contrast study has: a film of the heart, of perfusion or of brain activity.
 _MAX_TIMES = 8
+
+
+# What `header_of` adds to the header of a file.
+MEASURED = ("num_slices", "slice_spacing_mm", "extent_mm")
 
 
 class Slice(NamedTuple):
@@ -105,8 +109,8 @@ def split(slices: list[Slice]) -> list[Candidate]:
     share positions, what the header tells apart. Every slice is in one of them.
 
     Images at one position that the header does not tell apart stay together: they may be copies. Code of a stack:
-    MIXED_GEOMETRY where sign or photometric vary or there are more than 32 stacks, TIME_SERIES where there are more
-    than 8 time points or acquisitions, NO_GEOMETRY where the orientation is none.
+    MIXED_GEOMETRY where sign or photometric vary within it or there are more than 32 stacks, TIME_SERIES where there
+    are more than 8 time points or acquisitions, NO_GEOMETRY where the orientation is none.
     """
     stacks: list[list[Slice]] = []
     for slice_ in slices:
@@ -119,8 +123,16 @@ def split(slices: list[Slice]) -> list[Candidate]:
         stack.append(slice_)
     names = [f"orientation or shape {number} of {len(stacks)}" for number in range(1, len(stacks) + 1)]
     names = names if len(stacks) > 1 else [""]
-    found = [part for stack, name in zip(stacks, names, strict=True) for part in _separate(stack, name)]
+    found = [_checked(part) for stack, name in zip(stacks, names, strict=True) for part in _separate(stack, name)]
     return sorted(found, key=lambda part: -len(part.slices))
+
+
+def _checked(stack: Candidate) -> Candidate:
+    """The stack; refused where its slices do not say the same of their pixels."""
+    for what in ("is_signed", "photometric"):
+        if stack.code is Code.OK and len({getattr(slice_.record, what) for slice_ in stack.slices}) > 1:
+            return replace(stack, code=Code.MIXED_GEOMETRY, detail=f"{what.removeprefix('is_')} varies between slices")
+    return stack
 
 
 def _separate(stack: list[Slice], name: str) -> list[Candidate]:
@@ -129,10 +141,6 @@ def _separate(stack: list[Slice], name: str) -> list[Candidate]:
     if 1 < len(numbered) <= _MAX_STACKS:  # the writer of an enhanced object says what is a stack
         names = [_joined(name, f"stack number {number} of {len(numbered)}") for number in range(1, len(numbered) + 1)]
         return [one for part, part_name in zip(numbered, names, strict=True) for one in _separate(part, part_name)]
-    for what in ("is_signed", "photometric"):
-        if len({getattr(slice_.record, what) for slice_ in stack}) > 1:
-            detail = f"{what.removeprefix('is_')} varies between slices"
-            return [Candidate(stack, name, Code.MIXED_GEOMETRY, detail)]
     try:
         groups = by_position(stack)
     except SeriesError as error:

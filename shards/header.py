@@ -5,6 +5,7 @@ Knows DICOM's keywords and vendors' habits, but no DICOM library: `Elements` is 
 
 import math
 from collections.abc import Callable, Hashable, Iterator
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 from radnet.shards.ledger import Code, SeriesError
@@ -190,22 +191,29 @@ def _frames(record: FileRecord, dataset: Elements) -> Iterator[Frame]:
             b_value = values(record.header, "DiffusionBValue")
             yield _frame(0, _but_position(dataset.numbers), values(record.header, "ImageType"), b_value)
         return
-    shared = dataset.items(_SHARED)[:1]
-    for keyword, value in _own_values([per_frame[len(per_frame) // 2], *shared]).items():
+    shared = [_Once(item) for item in dataset.items(_SHARED)[:1]]
+    for keyword, value in _own_values([_Once(per_frame[len(per_frame) // 2]), *shared]).items():
         record.header.setdefault(keyword, value)
     for index, item in enumerate(per_frame):
-        places = [item, *shared]
+        places = [_Once(item), *shared]
         own = {name: value for name, value in _own_values(places).items() if record.header.get(name) != value}
         frame_type, b_value = values(record.header | own, "ImageType"), _group_numbers(places, "DiffusionBValue")
         frame = _frame(index, lambda keyword, at=places: _group_numbers(at, keyword), frame_type, b_value)
         yield frame._replace(own=own)
 
 
+class _Once:
+    """Functional groups, each parsed once, however often it is asked for."""
+
+    def __init__(self, groups: Elements) -> None:
+        self.items = cache(groups.items)
+
+
 def _but_position(numbers: Callable[[str], list[float | int]]) -> Callable[[str], list[float | int]]:
     return lambda keyword: [] if keyword == "ImagePositionPatient" else numbers(keyword)
 
 
-def _own_values(places: list[Elements]) -> dict[str, Any]:
+def _own_values(places: list[_Once]) -> dict[str, Any]:
     """What the functional groups say of a frame, by the keyword that classic files have for it."""
     found: dict[str, Any] = {}
     for keyword in _GROUP_VALUES:
@@ -238,7 +246,7 @@ def _frame(
     )
 
 
-def _group_numbers(places: list[Elements], keyword: str) -> list[float | int]:
+def _group_numbers(places: list[_Once], keyword: str) -> list[float | int]:
     sequence, name = _GROUP_VALUES.get(keyword, ("", ""))
     for place in places if sequence else []:
         for item in place.items(sequence)[:1]:
@@ -247,7 +255,7 @@ def _group_numbers(places: list[Elements], keyword: str) -> list[float | int]:
     return []
 
 
-def _frame_type(places: list[Elements]) -> list[str]:
+def _frame_type(places: list[_Once]) -> list[str]:
     for place in places:
         for sequence in _FRAME_TYPES:
             for item in place.items(sequence)[:1]:

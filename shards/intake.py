@@ -69,7 +69,7 @@ class _Found:
 
     def add(self, number: int, piece: _Piece) -> None:
         if self.numbers:
-            for entry in (*self.entries[:1], piece.entries[0]):
+            for entry in (*self.entries, *piece.entries):
                 row = entry.unpack()
                 self.files |= dict(zip(row.files, row.stamps, strict=True))
         self.numbers.append(number)

@@ -25,10 +25,9 @@ def load(private: Path, listings: Sequence[Listing]) -> list[Entry] | None:
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     listed = {file: stamp for listing in listings for file, stamp in zip(listing.files, listing.stamps, strict=True)}
-    for entry in entries:
-        if entry.stack:
-            continue  # its files are those of stack 0
-        row = entry.unpack()
-        if any(listed.pop(file, None) != stamp for file, stamp in zip(row.files, row.stamps, strict=True)):
+    seen: set[str] = set()
+    for row in (entry.unpack() for entry in entries):
+        if any(listed.get(file) != stamp for file, stamp in zip(row.files, row.stamps, strict=True)):
             return None
-    return None if listed else entries
+        seen.update(row.files)
+    return entries if len(seen) == len(listed) else None

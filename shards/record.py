@@ -70,8 +70,8 @@ class FileRecord:
     """One file's header. `code` is OK for an image that may be part of a volume, else why not; `detail` holds no name.
 
     padding: lowest and highest stored value that mean "no data", as written. pixel_offset: where the pixel element
-    starts in the file, for uncompressed syntaxes. header_bytes: that were read. header: allow-listed values (see
-    `radnet.labels.read`).
+    starts in the file, or what stands before it in its group; None for a deflated file. header: allow-listed values
+    (see `radnet.labels.read`).
     """
 
     path: str
@@ -94,7 +94,6 @@ class FileRecord:
     photometric: str = ""
     padding: tuple[int, int] | None = None
     pixel_offset: int | None = None
-    header_bytes: int = 0
     frames: list[Frame] = field(default_factory=list)
     header: dict[str, Any] = field(default_factory=dict)
 

@@ -18,6 +18,7 @@ from radnet.shards.codec import SUFFIX, encode, npy, percentiles, quantise
 from radnet.shards.dicom import read_volume
 from radnet.shards.face import face
 from radnet.shards.fetch import Ahead, fetched
+from radnet.shards.geometry import MEASURED
 from radnet.shards.inventory import Entry, Row
 from radnet.shards.ledger import Code, LedgerRow, SeriesError
 from radnet.shards.nifti import read_case
@@ -126,8 +127,8 @@ def _read(row: Row, files: Sequence[str], recipe: Recipe) -> _Series:
         header = row.header | {"num_slices": volume.voxels.shape[0], "slice_spacing_mm": volume.spacing_mm[0]}
         header["extent_mm"] = volume.voxels.shape[0] * volume.spacing_mm[0]
         return _coarsen(_Series(volume, mask, header, ()), recipe)
-    reading = read_volume(files, stack=row.stack, **limits)
-    header = reading.header | {"collection": row.collection}
+    reading = read_volume(files, stack=row.part, **limits)
+    header = row.header | {name: reading.header[name] for name in MEASURED}
     notes = [row.detail, *reading.notes] if row.detail else reading.notes
     volume = straighten(reading.volume) if recipe.straighten else reading.volume
     if volume is not reading.volume:

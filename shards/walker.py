@@ -14,6 +14,7 @@ from radnet.shards.ledger import Code, SeriesError
 _PREAMBLE = 132
 _UNDEFINED = 0xFFFFFFFF
 _MAX_DEPTH = 16
+_MAX_ELEMENTS = 1 << 18  # side by side
 _MAX_ITEMS = 1 << 16  # frames of a multi-frame file, for one
 _MAX_FINGERPRINT_BYTES = 16 << 10
 _MAX_VALUE_BYTES = 64 << 10  # of an element that is no sequence; the labels need a hundred
@@ -24,7 +25,7 @@ _explicit_head = struct.Struct("<HH2sH").unpack_from
 _pair = struct.Struct("<II").unpack_from
 _long = struct.Struct("<I").unpack_from
 _ITEM, _SEQUENCE_END = 0xE000FFFE, 0xE0DDFFFE  # as little endian numbers: element, then group
-_PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_PIXELS = (0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010)  # offset tables, pixels
 _ITEM_BYTES = b"\xfe\xff\x00\xe0"
 _CLASS, _SYNTAX = 0x00020002, 0x00020010
 
@@ -137,7 +138,9 @@ def _walk_explicit(
     only_group: int | None = None,
 ) -> int:
     """Collect elements up to `stop`, to the end of an item of undefined length, or to the pixels; returns where."""
-    while at != stop:
+    for _ in range(_MAX_ELEMENTS):
+        if at == stop:
+            return at
         group, element, vr, length = _explicit_head(buffer, at)
         tag = group << 16 | element
         if only_group is not None and group != only_group or tag in _PIXELS and not depth:
@@ -165,7 +168,7 @@ def _walk_explicit(
             found[tag] = vr, buffer[start : at if vr == b"SQ" else min(at, start + _MAX_VALUE_BYTES)]
         if stop is not None and at > stop:
             raise Unusual
-    return at
+    raise SeriesError(Code.TOO_LARGE, f"more than {_MAX_ELEMENTS} elements")
 
 
 def _walk_implicit(
@@ -177,7 +180,9 @@ def _walk_implicit(
     depth: int,
 ) -> int:
     """`_walk_explicit` where no value representation is written."""
-    while at != stop:
+    for _ in range(_MAX_ELEMENTS):
+        if at == stop:
+            return at
         swapped, length = _pair(buffer, at)
         tag = (swapped & 0xFFFF) << 16 | swapped >> 16
         if tag in _PIXELS and not depth:
@@ -196,7 +201,7 @@ def _walk_implicit(
             found[tag] = b"", buffer[start : at if is_sequence else min(at, start + _MAX_VALUE_BYTES)]
         if stop is not None and at > stop:
             raise Unusual
-    return at
+    raise SeriesError(Code.TOO_LARGE, f"more than {_MAX_ELEMENTS} elements")
 
 
 def _end_of_item(tag: int, stop: int | None, at: int) -> int:

@@ -26,13 +26,13 @@ from types import FunctionType, ModuleType
 import imagecodecs
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from radnet.shards.dicom import read_header, read_volume
 from radnet.shards.inventory import Archive, group_all, list_files, to_table
 from radnet.shards.ledger import Code, SeriesError
 from radnet.shards.privacy import PrivacyKey
-from tests import copies
+from tests import copies, jpeg_lossless
 from tests.hostile import compressed, two
 from tests.mutate import mutated, random_mutations
 from tests.series import image, stored_voxels, write
@@ -85,6 +85,7 @@ def made_series(folder: Path) -> list[list[str]]:
     changes = {syntax: _set_syntax(syntax) for syntax in (IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED)}
     changes[RLELossless] = lambda dataset: dataset.compress(RLELossless, generate_instance_uid=False)
     changes[JPEGLSLossless] = compressed(JPEGLSLossless, [imagecodecs.jpegls_encode(pixels)], *pixels.shape)
+    changes[JPEGLosslessSV1] = compressed(JPEGLosslessSV1, [jpeg_lossless.encode(pixels, 16)], *pixels.shape)
     changes[JPEG2000Lossless] = compressed(JPEG2000Lossless, [jpeg2000], *pixels.shape)
     changes[HTJ2KLossless] = compressed(HTJ2KLossless, [imagecodecs.htj2k_encode(pixels)], *pixels.shape)
     series = [two(folder / str(syntax), change) for syntax, change in changes.items()]

@@ -1,7 +1,6 @@
 """Every series of the real data beside dcm2niix: the same lattice, the same voxels, or a listed reason why not."""
 
 import fnmatch
-import inspect
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,9 +71,8 @@ def readings(files: list[str]) -> tuple[list[Reading], set[Code]]:
     """The volumes of a series, one for each stack that is one, and the codes of the others."""
     found, codes = [], set()
     for row in group_all([Archive([read_header(file) for file in files], "real", "")], KEY):
-        stack = {"stack": row.stack} if "stack" in inspect.signature(read_volume).parameters else {}
         try:
-            found.append(read_volume(row.files, min_slices=2, **stack))
+            found.append(read_volume(row.files, stack=row.part, min_slices=2))
         except SeriesError as error:
             codes.add(error.code)
     return found, codes

@@ -16,8 +16,9 @@ from pydicom.uid import (
 )
 
 from radnet.shards import elements
-from radnet.shards.dicom import MAX_INFLATED_BYTES, Reading, read_header, read_volume
+from radnet.shards.dicom import Reading, read_header, read_volume
 from radnet.shards.ledger import Code
+from radnet.shards.plain import MAX_INFLATED_BYTES
 from radnet.shards.public import public_header
 from tests.series import AXIAL, code_of, image, stored_voxels, write, write_series
 

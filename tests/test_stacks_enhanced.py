@@ -50,6 +50,7 @@ def test_an_enhanced_file_of_two_stacks(tmp_path, what):
     path = enhanced(tmp_path, frames + other)
     rows = rows_of(tmp_path)
     assert [row.stack for row in rows] == [0, 1] and all(row.files == [path] for row in rows)
+    assert [row.part for row in rows] == [0, 1] and [row.num_files for row in rows] == [1, 0]
     readings = sorted((read(row) for row in rows), key=lambda reading: reading.volume.voxels.min())
     stored = stored_voxels(len(frames + other))
     np.testing.assert_array_equal(readings[0].volume.voxels, stored[:20])

@@ -10,7 +10,7 @@ from radnet.shards.public import modality
 
 # "file" names a file that belongs to no series.
 PRIVATE = ("series_uid", "study_uid", "patient_id", "folder", "file")
-_BULKY = ("files", "stamps", "header", "slices", "middle")
+_BULKY = ("files", "stamps", "header", "slices", "part", "middle")
 
 
 @dataclass(frozen=True, slots=True)

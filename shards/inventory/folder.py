@@ -136,31 +136,34 @@ def rows_of(members: Sequence[FileRecord]) -> list[Row]:
     members = sorted(members, key=lambda member: member.path)
     first = members[0]
     code, detail = _verdict(members)
-    numbers = {id(member): number for number, member in enumerate(members)}
     names = {"series_uid": first.series_uid, "study_uid": first.study_uid, "patient_id": first.patient_id}
     names |= {"folder": os.path.dirname(first.path), "file": "" if first.series_uid else first.path}
     stacks = _stacks(members, code, detail)
-    owners = Counter(_owners(members, [stack.slices for stack in stacks]).values())
+    owners = _owners(members, [stack.slices for stack in stacks])
     series_slices = [slice_ for stack in stacks for slice_ in stack.slices]
     rows = []
     for number, stack in enumerate(stacks):
         header, kept = _geometry(stack.slices, series_slices, members)
+        own = [member for member in members if owners[member.path] == number]
+        is_apart = len(stacks) == 1 or _holds_only(own, stack)
+        files = own if is_apart else members
         name = f"stack {number} of {len(stacks)}: {stack.name}" if len(stacks) > 1 else ""
         middle = kept[len(kept) // 2] if kept else None
         found = labels.read(header) if stack.code is Code.OK else None
         rows.append(
             Row(
                 kind="dicom",
-                files=[member.path for member in members],
-                stamps=[[member.num_bytes, member.mtime_ns] for member in members],
+                files=[member.path for member in files],
+                stamps=[[member.num_bytes, member.mtime_ns] for member in files],
                 header=header,
                 slices=[list(one.frame.position_mm) for one in kept],
                 code=stack.code,
                 detail="; ".join(filter(None, [stack.detail, name])),
                 private=names,
                 stack=number,
-                num_files=owners[number],
-                middle=(numbers[id(middle.record)], middle.frame.index) if middle else None,
+                part=0 if is_apart else number,
+                num_files=len(own),
+                middle=(files.index(middle.record), middle.frame.index) if middle else None,
                 stratum=f"{found.family.value or ''} {found.view.value or ''}" if found else "",
                 face=face(found) if found else "unknown",
             )
@@ -170,10 +173,24 @@ def rows_of(members: Sequence[FileRecord]) -> list[Row]:
 
 def _stacks(members: list[FileRecord], code: Code, detail: str) -> list[geometry.Candidate]:
     """The stacks of a series; one, with the code and detail given, where the series as a whole is refused."""
-    slices = [geometry.Slice(member, frame) for member in members if member.code is Code.OK for frame in member.frames]
+    slices = _slices(members)
     if code is not Code.OK:
         return [geometry.Candidate(slices, code=code, detail=detail)]
     return geometry.split(slices)
+
+
+def _slices(members: list[FileRecord]) -> list[geometry.Slice]:
+    return [geometry.Slice(member, frame) for member in members if member.code is Code.OK for frame in member.frames]
+
+
+def _holds_only(files: list[FileRecord], stack: geometry.Candidate) -> bool:
+    """True where reading these files alone gives this very stack, so that nobody need read the whole series for it."""
+    slices = _slices(files)
+    if len(slices) != len(stack.slices):
+        return False
+    candidates = geometry.split(slices)
+    wanted = [(slice_.record.path, slice_.frame.index) for slice_ in stack.slices]
+    return len(candidates) == 1 and wanted == [(one.record.path, one.frame.index) for one in candidates[0].slices]
 
 
 def _owners(members: list[FileRecord], stacks: list[list[geometry.Slice]]) -> dict[str, int]:

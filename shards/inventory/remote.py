@@ -90,7 +90,7 @@ def _table(rows: Sequence[Row]) -> "pyarrow.Table":
     text |= {"collection_id": [row.collection for row in rows], "license_short_name": [row.licence for row in rows]}
     text |= {"analysis_result_id": [None] * len(rows), "TransferSyntaxUID": [None] * len(rows)}
     columns |= {name: pyarrow.array(values, pyarrow.large_string()) for name, values in text.items()}
-    sizes = [row.num_bytes / 1e6 * row.num_files / len(row.files) for row in rows]  # its share of the series
+    sizes = [row.num_bytes / 1e6 * row.num_files / len(row.files) for row in rows]  # its share of shared files
     slices = [int(row.header.get("num_slices") or 0) for row in rows]
     columns |= {
         "instanceCount": pyarrow.array([row.num_files for row in rows], pyarrow.int64()),

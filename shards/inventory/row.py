@@ -26,14 +26,15 @@ class Row:
     """One stack of a series, or one file that belongs to none.
 
     series_key, study_key, patient_key: 20 hex characters each, "" before the names were hashed. kind: "dicom" or
-    "nifti". files: absolute paths or URLs of the whole series; for nifti image and mask. stack: number among the
-    stacks of the series, 0 is the largest (see `geometry.split`). num_files: those counted here; over the rows of a
-    series they add up to its files. stamps: bytes and modification time in ns of every file. header: see
-    `radnet.labels.read`. slices: x,y,z in mm (LPS) of every slice in ascending position, or []. middle: number of the
-    file, and of the frame in it, of the slice in the middle; None where there is none. pixel_hash: of that slice's
-    stored values, "" where not taken; equal for copies of a series under other names. stratum: the class that shards
-    mix. face: "yes", "no" or "unknown". code: OK for a candidate, else why it cannot become a sample. private: names,
-    for the private map only.
+    "nifti". files: absolute paths or URLs of what is read for this stack: its own files, or the whole series where
+    files hold slices of several stacks; for nifti image and mask. stack: number among the stacks of the series, 0 is
+    the largest (see `geometry.split`); part: number among the stacks that `files` hold. num_files: those counted here;
+    over the rows of a series they add up to its files. stamps: bytes and modification time in ns of each of `files`.
+    header: see `radnet.labels.read`. slices: x,y,z in mm (LPS) of every slice in ascending position, or []. middle:
+    number of the file, and of the frame in it, of the slice in the middle; None where there is none. pixel_hash: of
+    that slice's stored values, "" where not taken; equal for copies of a series under other names. stratum: the class
+    that shards mix. face: "yes", "no" or "unknown". code: OK for a candidate, else why it cannot become a sample.
+    private: names, for the private map only.
     """
 
     series_key: str = ""
@@ -50,6 +51,7 @@ class Row:
     detail: str = ""
     private: dict[str, str] = field(default_factory=dict)
     stack: int = 0
+    part: int = 0
     num_files: int = 0
     doi: str = ""
     release: str = ""

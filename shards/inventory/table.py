@@ -64,7 +64,7 @@ def to_table(rows: list[Row]) -> "pyarrow.Table":
     import pyarrow
 
     columns = {name: pyarrow.array([getattr(row, name) for row in rows], pyarrow.string()) for name in _TEXT}
-    for name in ("stack", "num_files"):
+    for name in ("stack", "part", "num_files"):
         columns[name] = pyarrow.array([getattr(row, name) for row in rows], pyarrow.int32())
     files = [[os.fsencode(file) for file in row.files] for row in rows]
     columns["files"] = pyarrow.array(files, pyarrow.list_(pyarrow.binary()))
