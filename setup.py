@@ -73,7 +73,7 @@ def main() -> None:
             "radnet.configs": "configs",
         },
         package_data={
-            "radnet.configs": ["*.yaml"],
+            "radnet.configs": ["*.yaml", "ray/*.yaml"],
             "radnet.kernels": ["*.cu"],
             "radnet.shards.phantom": ["*.yaml"],
         },

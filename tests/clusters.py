@@ -7,6 +7,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,31 +26,33 @@ SMALL = ["--object-store-memory=80000000", "--disable-usage-stats"]
 
 @dataclass
 class Cluster:
-    """nodes: a process for each `ray start --block`. folder: short, for Ray's sockets have at most 107 characters."""
+    """programs: where `ray` is. nodes: a process for each `ray start --block`. folder: short, for Ray's
+    sockets have at most 107 characters."""
 
     folder: Path
     gcs: str
     dashboard: str
     environment: dict[str, str]
+    programs: Path
     nodes: list[subprocess.Popen] = field(default_factory=list)
 
     def start(self, *words: str, before: tuple[str, ...] = ()) -> None:
         """`ray start` with these words, in a session of its own. before: a command that runs it, as `unshare -m`."""
         name = f"n{len(self.nodes)}"
         with open(self.folder / f"{name}.log", "w") as log:
-            command = [*before, str(BIN / "ray"), "start", "--block", *SMALL, *words]
+            command = [*before, str(self.programs / "ray"), "start", "--block", *SMALL, *words]
             node = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, start_new_session=True)
         self.nodes.append(node)
 
     def ray(self, *words: str, timeout: float = 150, **environment: str | None) -> subprocess.CompletedProcess:
         """Run `ray WORDS`; an environment value of None takes the variable away."""
         merged = {name: value for name, value in (self.environment | environment).items() if value is not None}
-        command = [str(BIN / "ray"), *words]
+        command = [str(self.programs / "ray"), *words]
         return subprocess.run(command, env=merged, capture_output=True, text=True, timeout=timeout, check=False)
 
-    def submit(self, checkout: Path, *words: str, no_wait: bool = False) -> subprocess.CompletedProcess:
+    def submit(self, checkout: Path, *words: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
         """`ray job submit` of `launch/shard.py WORDS` from a checkout."""
-        options = ["--address", self.dashboard, "--working-dir", str(checkout), *["--no-wait"][: int(no_wait)]]
+        options = ("--address", self.dashboard, "--working-dir", str(checkout), *options)
         return self.ray("job", "submit", *options, "--", "python", "launch/shard.py", *words)
 
     def logs(self) -> str:
@@ -69,8 +73,9 @@ def free_ports(num: int) -> list[int]:
 
 
 @contextmanager
-def cluster(num_cpus: int, **variables: str) -> Iterator[Cluster]:
-    """A head with its job server on loopback, guarded by a token. variables: more of the nodes' environment."""
+def cluster(num_cpus: int, programs: Path = BIN, **variables: str) -> Iterator[Cluster]:
+    """A head with its job server on loopback, guarded by a token. programs: where `ray` is, and a job finds `python`.
+    variables: more of the nodes' environment."""
     folder = Path(tempfile.mkdtemp(prefix="rj", dir="/tmp"))
     gcs, dashboard, client, *agents = free_ports(5)
     token = folder / "token"
@@ -78,13 +83,13 @@ def cluster(num_cpus: int, **variables: str) -> Iterator[Cluster]:
     token.write_text(secrets.token_hex(32))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
     environment = inherited | {
-        "PATH": f"{BIN}:{os.environ['PATH']}",  # where a job finds its `python`
+        "PATH": f"{programs}:{os.environ['PATH']}",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
         **variables,
     }
-    found = Cluster(folder, f"{LOOPBACK}:{gcs}", f"http://{LOOPBACK}:{dashboard}", environment)
+    found = Cluster(folder, f"{LOOPBACK}:{gcs}", f"http://{LOOPBACK}:{dashboard}", environment, programs)
     try:
         words = ["--head", f"--port={gcs}", f"--node-ip-address={LOOPBACK}", f"--num-cpus={num_cpus}"]
         words += ["--dashboard-host", LOOPBACK, f"--dashboard-port={dashboard}", f"--temp-dir={folder}/h"]
@@ -135,6 +140,19 @@ def _kill_tree(node: subprocess.Popen) -> None:
                 process.kill()
     node.kill()
     node.wait()
+
+
+def own_environment(folder: Path) -> Path:
+    """A virtual environment without radnet that sees the packages of the tests' own; returns its folder of programs."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
+    programs = folder / "bin"
+    # Its setuptools is Python's own, too old to build radnet.
+    subprocess.run([programs / "pip", "uninstall", "--yes", "setuptools"], check=True, capture_output=True)
+    (packages,) = folder.glob("lib/python3*/site-packages")
+    (packages / "tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (programs / "ray").write_text(f'#!/bin/sh\nexec {programs}/python -m ray.scripts.scripts "$@"\n')
+    (programs / "ray").chmod(0o755)
+    return programs
 
 
 def bare_checkout(folder: Path) -> Path:

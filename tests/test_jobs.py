@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clusters import bare_checkout, cluster, contents, toy_config
+from tests.clusters import bare_checkout, cluster, contents, own_environment, toy_config
 
 MARK = "0.1.0+submitted"
 
@@ -76,7 +76,7 @@ def test_a_job_that_fails_says_why_in_its_last_line(head, checkout, config, tmp_
 def test_a_stopped_job_goes_on_where_it_was(head, checkout, tmp_path):
     config = toy_config(tmp_path, num_patients=12)
     out, words = tmp_path / "there", (str(config), f"out={tmp_path / 'there'}")
-    job = _job(head.submit(checkout, *words, "num_workers=1", no_wait=True))
+    job = _job(head.submit(checkout, *words, "num_workers=1", options=("--no-wait",)))
     deadline = time.monotonic() + 60
     while not list(out.glob("*-*.json")):
         assert time.monotonic() < deadline
@@ -92,6 +92,19 @@ def test_a_stopped_job_goes_on_where_it_was(head, checkout, tmp_path):
     shutil.rmtree(out)
     assert "exit code 8" in head.submit(checkout, *words).stdout
     assert contents(out) == resumed
+
+
+@pytest.mark.slow
+def test_a_runtime_environment_installs_the_submitted_folder(checkout, config, tmp_path):
+    offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}
+    with cluster(1, own_environment(tmp_path / "environment"), **offline) as found:
+        options = ("--runtime-env", str(checkout / "configs" / "ray" / "runtime_env.yaml"))
+        result = found.submit(checkout, str(config), f"out={tmp_path / 'out'}", options=options)
+        assert result.returncode == 0, result.stdout + result.stderr
+        (made,) = found.folder.glob("h/session_2*/runtime_resources/pip/*/virtualenv")
+        assert list(made.glob("lib/python3*/site-packages/radnet/shards/ledger.py"))
+        tars = list((tmp_path / "out").glob("*.tar"))
+        assert tars and all(MARK.encode() in tar.read_bytes() for tar in tars)
 
 
 def _job(result: subprocess.CompletedProcess) -> str:

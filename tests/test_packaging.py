@@ -37,8 +37,9 @@ def _where(cwd: Path, *path: Path) -> str:
 
 def test_a_wheel_holds_everything(wheel, tmp_path):
     assert _where(tmp_path, wheel) == str(wheel / "radnet" / "shards" / "__init__.py")
-    configs = wheel / "radnet" / "configs"
-    assert {path.name for path in configs.glob("*.yaml")} == {path.name for path in (ROOT / "configs").glob("*.yaml")}
+    configs, inside = ROOT / "configs", wheel / "radnet" / "configs"
+    names = {path.relative_to(configs) for path in configs.rglob("*.yaml")}
+    assert {path.relative_to(inside) for path in inside.rglob("*.yaml")} == names
 
 
 def test_a_checkout_wins_over_a_wheel_behind_it(wheel, tmp_path):
