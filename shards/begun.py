@@ -113,5 +113,7 @@ def changes(begun: Begun, prints: dict[str, str], config: ShardConfig) -> list[s
 
 
 def sources_changed(begun: Begun, prints: dict[str, str]) -> bool:
-    """True where files of the sources were added, removed or replaced, or come from elsewhere."""
-    return any(begun.prints[name] != prints[name] for name in ("inventory", "times"))
+    """True where files of the sources were added, removed or replaced, or come from elsewhere. Times are hashed with
+    the privacy key, so that under another one they say nothing."""
+    names = ["inventory", "times"] if begun.prints["privacy_key"] == prints["privacy_key"] else ["inventory"]
+    return any(begun.prints[name] != prints[name] for name in names)

@@ -21,6 +21,7 @@ from radnet.errors import OK, UsageError
 BENCHES = {
     "dicom": "headers and volumes a second, beside pydicom, dcm2niix and SimpleITK",
     "labels": "labels of 10,000 phantom headers against exact truth, real MR series beside dcm-classifier",
+    "shard": "a folder to a finished shard beside dcm2niix, two actors, the cost of the driver",
     "line": "time and peak memory of each station of `radnet demo`",
 }
 PACKAGES = (
