@@ -117,12 +117,13 @@ def run(
     be touched. probe(task, position) does what is dangerous about one item and nothing else. Both are module-level
     functions. limit_s: a worker that takes longer for one item is killed, and so is one that takes 30 s more than that
     for every item of a task. An exception of handle is raised here. Raises UsageError for a task that kills its worker
-    though none of its items does alone.
+    though none of its items does alone, and where a node of the cluster is lost.
     """
     import ray
 
     dead = (ray.exceptions.WorkerCrashedError, ray.exceptions.ActorDiedError, ray.exceptions.OutOfMemoryError)
     actor_class = ray.remote(_Worker).options(num_cpus=1, max_restarts=0, max_task_retries=0)
+    dead_or_lost, num_nodes = (*dead, ray.exceptions.ActorUnavailableError), _num_nodes()
     waiting = deque()
     fresh = iter(tasks)
     running: dict[Any, tuple[Any, Task[Item], frozenset[int], int]] = {}
@@ -149,7 +150,8 @@ def run(
                 except ray.exceptions.RayTaskError as error:
                     idle.append(actor)
                     raise error.cause from error  # the worker's own exception, with its errno
-                except dead:
+                except dead_or_lost as error:
+                    _refuse_lost_node(error, num_nodes)
                     # The dead worker's core is free for one new worker, no more: a second would wait for ever.
                     actor = actor_class.remote()
                     if deaths:
@@ -162,6 +164,20 @@ def run(
     finally:  # after an error nobody may go on writing, or keep the cores of another run
         for actor in (*idle, *(entry[0] for entry in running.values())):
             ray.kill(actor)
+
+
+def _num_nodes() -> int:
+    import ray
+
+    return sum(node["Alive"] for node in ray.nodes())
+
+
+def _refuse_lost_node(error: Exception, num_nodes: int) -> None:
+    """Raise UsageError where a worker died with its node: one in its place would wait for a core for ever."""
+    import ray
+
+    if isinstance(error, ray.exceptions.ActorUnavailableError) or _num_nodes() < num_nodes:
+        raise UsageError("a node of the cluster was lost; run again, on those that are left") from None
 
 
 def _wait(running: dict[Any, tuple[Any, float]]) -> list[Any]:
