@@ -145,7 +145,9 @@ def run(
                 running[entry.hand.start(entry.task.name, handle, entry.task, entry.killers)] = entry
             if not any(entry.task for entry in running.values()) and not waiting and (hands.idle or not running):
                 return
-            for reference in _wait({one: (entry.hand.actor, entry.deadline_s) for one, entry in running.items()}):
+            for reference in _wait(
+                {one: (entry.hand.actor, entry.deadline_s) for one, entry in running.items()}, limit_s
+            ):
                 entry = running.pop(reference)
                 try:
                     result = ray.get(reference)
@@ -153,6 +155,7 @@ def run(
                     hands.give_back(entry.hand)
                     raise error.cause from error  # the worker's own exception, with its errno
                 except hands.dead:
+                    ray.kill(entry.hand.actor)  # one that only could not be reached may live on
                     hands.num_missing += 1  # the dead worker's core is free for a new one
                     if entry.task is not None:
                         waiting.append(_after_death(entry, hands, probe, limit_s))
@@ -176,15 +179,16 @@ def _after_death(entry: _Running, hands: Hands, probe: Callable[[Task, int], obj
     return replace(entry, killers=killers, deaths=0)
 
 
-def _wait(running: dict[Any, tuple[Any, float]]) -> list[Any]:
+def _wait(running: dict[Any, tuple[Any, float]], limit_s: float) -> list[Any]:
     """At least one reference that is done. running: reference → (actor, deadline in monotonic seconds).
 
-    An actor beyond its deadline is killed, and its reference counts as done. Raises UsageError where Ray's own process
-    on this machine died: nothing would come.
+    An actor beyond its deadline is killed, and its reference counts as done. Raises UsageError where nothing will come:
+    Ray's own process on this machine died, or for `limit_s` no worker that is left could even start.
     """
     import ray
 
-    home = ray.get_runtime_context().get_node_id()
+    home, start_s = ray.get_runtime_context().get_node_id(), time.monotonic()
+    is_starting = all(deadline == math.inf for _, deadline in running.values())
     while True:
         now = time.monotonic()
         for actor, deadline in running.values():
@@ -195,6 +199,10 @@ def _wait(running: dict[Any, tuple[Any, float]]) -> list[Any]:
             return ready
         if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == home):
             raise UsageError("Ray's node on this machine died, perhaps for want of memory; run again")
+        if is_starting and now - start_s > limit_s:
+            raise UsageError(
+                f"no core of the cluster was free for {limit_s:.0f} s; run again, or with fewer num_workers"
+            )
 
 
 def _find_killers(
@@ -208,7 +216,7 @@ def _find_killers(
         try:
             ray.get(hand.begin())
             reference = hand.start(f"{task.name}, item {position} alone", probe, task, position)
-            ray.get(_wait({reference: (hand.actor, time.monotonic() + limit_s)}))
+            ray.get(_wait({reference: (hand.actor, time.monotonic() + limit_s)}, limit_s))
         except hands.dead:
             killers.add(position)
             hand = hands.new()

@@ -70,7 +70,7 @@ def _on_each(
 ) -> Iterator[tuple[str, list[str]]]:
     """function(*arguments) on every node, all at once: host with its address, result.
 
-    Raises UsageError naming a node that cannot run it, for one whose radnet is missing or another.
+    Raises UsageError naming a node without this radnet, or one that does not answer.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -84,9 +84,13 @@ def _on_each(
         host = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
         try:
             yield host, ray.get(reference)
-        except ray.exceptions.RayError as error:
+        except ray.exceptions.RayTaskError as error:
             reason = str(error).strip().splitlines()[-1].strip()
-            raise UsageError(f"node {host} cannot run radnet's code: {reason}") from None
+            raise UsageError(f"node {host} cannot run this radnet: {reason}") from None
+        except ray.exceptions.RayError:
+            raise UsageError(
+                f"node {host} does not answer; run again when it is back, or Ray knows it is not"
+            ) from None
 
 
 def counter(name: str, text: str, tag: str = "") -> Callable[..., None]:

@@ -22,7 +22,7 @@ def missing(*tools: str) -> str:
     needed = ("ip", "unshare", "ssh", "ssh-keygen", SSHD, *tools)
     absent = [tool for tool in needed if shutil.which(tool, path=os.environ["PATH"] + ":/usr/sbin:/sbin") is None]
     if absent:
-        return f"needs {', '.join(absent)} (Debian: iproute2, util-linux, openssh-server, pdsh, rsync)"
+        return f"needs {', '.join(absent)} (Debian: iproute2, util-linux, openssh-server, pdsh, rsync, curl)"
     probe = subprocess.run(["ip", "netns", "add", "radnet-probe"], capture_output=True, text=True, check=False)
     subprocess.run(["ip", "netns", "del", "radnet-probe"], capture_output=True, check=False)
     return "" if probe.returncode == 0 else f"network namespaces are not allowed here: {probe.stderr.strip()}"

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -78,3 +80,22 @@ def test_a_folder_that_one_node_does_not_see_is_refused_by_the_name_of_the_node(
     (pair.folder / "hidden.yaml").write_text(json.dumps(copy))
     result = pair.cluster.submit(pair.checkout, str(pair.folder / "hidden.yaml"), f"out={pair.folder / 'other'}")
     assert f"does not see {archive};" not in result.stdout and f"does not see {archive}" in result.stdout
+
+
+@pytest.mark.slow
+def test_a_job_goes_on_without_a_node_that_is_lost(pair, tmp_path):
+    config, out = toy_config(tmp_path, num_patients=12), pair.folder / "lost"
+    submitted = pair.cluster.submit(pair.checkout, str(config), f"out={out}", options=("--no-wait",)).stdout
+    job = re.search(r"raysubmit_\w+", submitted)[0]
+    deadline = time.monotonic() + 300
+    while not list(out.glob("*-*.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    pair.cluster.lose(1)
+    while not (out / "index.json").is_file():
+        assert time.monotonic() < deadline, pair.cluster.ray(
+            "job", "logs", "--address", pair.cluster.dashboard, job
+        ).stdout
+        time.sleep(1)
+    log = pair.cluster.ray("job", "logs", "--address", pair.cluster.dashboard, job).stdout
+    assert "Traceback" not in log

@@ -20,7 +20,7 @@ CLUSTER = "configs/ray/cluster.yaml"
 @pytest.fixture
 def site(tmp_path_factory):
     """Two hosts with an environment of their own and no index of packages, and a checkout; yields both folders."""
-    if reason := missing("rsync"):
+    if reason := missing("rsync", "curl"):
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("site")
     with two_hosts(folder):
