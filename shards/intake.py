@@ -11,7 +11,7 @@ from typing import Any
 
 from radnet import store
 from radnet.errors import UsageError
-from radnet.shards import actors
+from radnet.shards import actors, packed
 from radnet.shards.config import ShardConfig, SourceConfig, fingerprint, settings
 from radnet.shards.dicom import read_header
 from radnet.shards.guard import status_of
@@ -177,8 +177,8 @@ def read_rows(listings: Sequence[Listing], key: PrivacyKey, num_workers: int, sa
     rows += group_all(archives, key)
     if all(row.code == Code.NOT_DICOM for row in rows):
         sources = ", ".join(listing.source.path for listing in listings)
-        packed = sum("packed" in row.detail for row in rows)
-        hint = f"{packed} packed files: unpack them first" if packed else "name a folder of DICOM files"
+        num_packed = sum(bool(packed.how_of(row.detail)) for row in rows)
+        hint = f"{num_packed} packed files: unpack them first" if num_packed else "name a folder of DICOM files"
         raise UsageError(f"no DICOM file in {sources}; {hint}")
     return sorted(rows, key=lambda row: row.key)
 

@@ -114,6 +114,7 @@ def test_files_that_are_no_series_have_rows(audited):
     alone = {row["file"]: row for row in read_csv(audited) if row["file"]}
     assert (alone["notes.txt"]["status"], alone["notes.txt"]["code"]) == ("excluded", "not_dicom")
     assert (alone["more.zip"]["status"], alone["more.zip"]["code"]) == ("excluded", "not_dicom")
+    assert "unzip FILE" in alone["more.zip"]["reason"]
     assert (alone["empty.dcm"]["status"], alone["empty.dcm"]["code"]) == ("failed", "unreadable")
     assert alone["empty.dcm"]["folder"] == "." and alone["notes.txt"]["slices"] == "0"
 
@@ -157,7 +158,7 @@ def test_names_are_hashed_unless_kept(archive, audited, tmp_path, capfd):
     assert len(folders) == len(dict(folders)) == len({folder for _, folder in folders})  # one hash for one folder
     captured = capfd.readouterr()
     assert "PHANTOM-" not in captured.out + captured.err and "2.25." not in captured.out + captured.err
-    assert "volumes " in captured.err and "zip files are not looked into: 1;" in captured.err
+    assert "volumes " in captured.err and "packed files are not looked into: 1;" in captured.err
     assert (audited / "labels.csv").stat().st_mode & 0o077 == 0  # names that were kept are their owner's
     for name in ("labels.csv", "index.html"):
         assert b"PHANTOM-" not in (tmp_path / "out" / name).read_bytes()

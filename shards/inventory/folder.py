@@ -19,11 +19,12 @@ PHANTOM_PREFIX = "PHANTOM-"
 
 @dataclass(frozen=True)
 class Archive:
-    """The files of one source, and what its owner calls it."""
+    """The files of one source, and what its owner calls it. is_public: they come from a public archive such as IDC."""
 
     records: list[FileRecord]
     collection: str
     licence: str
+    is_public: bool = False
 
 
 def list_files(folder: str) -> list[str]:
@@ -74,10 +75,11 @@ def group_all(archives: Sequence[Archive], key: PrivacyKey) -> list[Row]:
     """One row per stack of a series, and one per file that belongs to none (damaged, not DICOM, without UID).
 
     A series that lies in several archives is one series, of the collection of the first that holds it; its detail says
-    so. With the public key only phantom input is taken: raises UsageError where another PatientID appears.
+    so. With the public key only public archives and phantom input are taken: raises UsageError where another PatientID
+    appears.
     """
-    records = [record for archive in archives for record in archive.records]
-    if key.is_public and any(record.series_uid and not _is_phantom(record) for record in records):
+    private = [record for archive in archives if not archive.is_public for record in archive.records]
+    if key.is_public and any(record.series_uid and not _is_phantom(record) for record in private):
         raise UsageError(
             f"the public privacy key is for public archives, and a PatientID does not start with {PHANTOM_PREFIX}; "
             "set privacy.key to a file"

@@ -12,11 +12,10 @@ import numpy as np
 
 from radnet import labels
 from radnet.errors import UsageError
-from radnet.shards import actors, intake
+from radnet.shards import actors, intake, packed
 from radnet.shards.config import SourceConfig
 from radnet.shards.dicom import read_header
 from radnet.shards.inventory import Archive, group_all, list_files
-from radnet.shards.inventory.archives import refuse_archives
 from radnet.shards.inventory.columns import tuples
 from radnet.shards.inventory.corpus import Corpus, Draft, finish, refuse_empty
 from radnet.shards.inventory.division import Patients
@@ -45,7 +44,7 @@ def from_folder(folder: Path, config: ListedConfig, out: Path, say: Say) -> Corp
     if there.is_relative_to(here):
         raise UsageError(f"--out {out} lies inside the source {folder}; keep them apart")
     files = list_files(str(here))
-    refuse_archives(files)
+    packed.refuse({file: packed.how_to_unpack(file) for file in files})
     key = load_key(config.privacy.key)
     source = SourceConfig(str(folder), "dicom", config.collection, config.licence)
     with actors.session(config.num_workers, "") as num_workers:
@@ -59,7 +58,7 @@ def from_url(url: str, config: ListedConfig, say: Say) -> Corpus:
     Raises UsageError where the URL cannot be listed, holds packed files, or no file of it is DICOM.
     """
     sizes = list_url(url)
-    refuse_archives(sizes)
+    packed.refuse({url: packed.how_to_unpack(url) for url in sizes})
     say(f"{len(sizes):,} files, {sum(sizes.values()) / 1e9:.2f} GB to fetch for their headers")
     key = load_key(config.privacy.key)
     records = _fetch_all(list(sizes), config, say)
@@ -128,7 +127,11 @@ def _fetch_all(urls: Sequence[str], config: ListedConfig, say: Say) -> list[File
 
 
 def from_rows(rows: Sequence[Row], config: ListedConfig, notes: Sequence[str]) -> Corpus:
-    """The corpus of an inventory's rows: keyed hashes for names, no free text, labels from the whole header."""
+    """The corpus of an inventory's rows: keyed hashes for names, no free text, labels from the whole header.
+
+    Raises UsageError where a file turned out to be packed, whatever its name.
+    """
+    packed.refuse({row.files[0]: packed.how_of(row.detail) for row in rows})
     rows = sorted(rows, key=lambda row: row.key)
     found = [findings(row.header, labels.TAXONOMIES[config.taxonomy]) for row in rows]
     table = _table(rows)
