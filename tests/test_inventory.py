@@ -9,16 +9,16 @@ import pytest
 
 from radnet.errors import UsageError
 from radnet.shards.dicom import read_header
-from radnet.shards.inventory import Archive, from_table, group, group_all, list_files, private_map, to_table
+from radnet.shards.inventory import Archive, from_table, group_all, list_files, private_map, to_table
 from radnet.shards.ledger import Code
 from radnet.shards.privacy import PrivacyKey, load_key
-from tests.series import image, stored_voxels, write, write_series
+from tests.series import grouped, image, stored_voxels, write, write_series
 
 SECRET = PrivacyKey(bytes(range(32)), is_public=False)
 
 
 def rows_of(folder, key=SECRET):
-    return group([read_header(path) for path in list_files(str(folder))], key, collection="toy", licence="CC0")
+    return grouped([read_header(path) for path in list_files(str(folder))], key)
 
 
 def test_files_are_listed_once_through_links_and_loops(tmp_path):

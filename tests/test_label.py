@@ -12,7 +12,7 @@ import pytest
 
 from radnet.errors import FINISHED_WITH_FAILURES, OK
 from radnet.labels import RULES_VERSION, TAXONOMIES
-from radnet.shards import actors, audit_table, ledger
+from radnet.shards import audit_table, ledger
 from radnet.shards.build import build
 from radnet.shards.config import PrivacyConfig, ShardConfig, SourceConfig
 from radnet.shards.phantom import write_archive
@@ -24,6 +24,9 @@ series_key folder files slices status code reason modality sequence view obliqui
 sequence_confidence sequence_evidence view_confidence view_evidence contrast_confidence contrast_evidence
 coverage_confidence coverage_evidence spacing_mm_confidence spacing_mm_evidence
 """.split()
+
+
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +44,6 @@ def _zip(path: Path) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("1.dcm", "anything")
     return path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_session():
-    with actors.session(2, ""):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -66,11 +66,6 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return False  # a link in a circle, or into a forbidden folder
 
 
-def group(records: list[FileRecord], key: PrivacyKey, *, collection: str, licence: str = "") -> list[Row]:
-    """`group_all` for an archive of one source."""
-    return group_all([Archive(records, collection, licence)], key)
-
-
 def group_all(archives: Sequence[Archive], key: PrivacyKey) -> list[Row]:
     """One row per stack of a series, and one per file that belongs to none (damaged, not DICOM, without UID).
 
