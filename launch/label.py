@@ -42,6 +42,7 @@ from typing import Any
 
 from radnet import __version__, store
 from radnet.errors import FINISHED_WITH_FAILURES, OK, UsageError
+from radnet.shards.packed import how_to_unpack
 
 OWN = ("labels.parquet", "labels.csv", "index.html", "diff.csv")
 KEY = "~/.config/radnet/privacy.key"
@@ -95,9 +96,8 @@ def _refuse_places(folder: str, out: Path, given: str) -> None:
     if not source.exists():
         raise UsageError(f"{folder!r} does not exist; name a folder of DICOM files")
     if not source.is_dir():
-        hint = (
-            "unpack it and name the folder" if source.suffix.lower() in (".zip", ".tar", ".gz", ".tgz") else "name one"
-        )
+        how = how_to_unpack(source)
+        hint = f"unpack it and name the folder, for example with: {how}" if how else "name one"
         raise UsageError(f"{folder!r} is a file, expected a folder of DICOM files; {hint}")
     if out.is_relative_to(source) or source.is_relative_to(out):
         raise UsageError(f"FOLDER {folder!r} and --out {given!r} lie in each other; keep them apart")

@@ -28,6 +28,11 @@ def is_local(path: str) -> bool:
     return "://" not in str(path) or str(path).startswith("file://")
 
 
+def is_public(url: str) -> bool:
+    """True for a place in the public buckets of IDC."""
+    return url.startswith(("s3://", "s3a://")) and url.split("/")[2] in PUBLIC_BUCKETS
+
+
 def shown(url: str) -> str:
     """The URL without user, password and query, for messages."""
     return re.sub(r"[?#].*", "", re.sub(r"://[^/@]*@", "://", url)) if "://" in url else url
@@ -45,7 +50,7 @@ def filesystem(path: str) -> tuple["fsspec.AbstractFileSystem", str]:
     if str(path).startswith(("s3://", "s3a://")):
         options = {"use_listings_cache": False, "config_kwargs": _S3}
         has_credentials = "AWS_ACCESS_KEY_ID" in os.environ or "AWS_PROFILE" in os.environ
-        if str(path).split("/")[2] in PUBLIC_BUCKETS and not has_credentials:
+        if is_public(str(path)) and not has_credentials:
             options["anon"] = True
     try:
         return url_to_fs(str(path), **options)

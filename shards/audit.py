@@ -6,7 +6,6 @@ names are asked for. Reading happens in worker processes, so that a file that ki
 
 import os
 import time
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from radnet.errors import UsageError
 from radnet.labels import RULES_VERSION, Taxonomy
 from radnet.labels import read as read_labels
-from radnet.shards import actors, intake
+from radnet.shards import actors, intake, packed
 from radnet.shards.audit_table import Row as TableRow
 from radnet.shards.config import ShardConfig
 from radnet.shards.dicom import read_volume
@@ -88,11 +87,13 @@ def audit(
     there, and for what the machine does: a disk that is away, no memory.
     """
     try:
-        files = _list(settings.folder, say)
+        files = _list(settings.folder)
         with actors.session(settings.num_workers, "") as num_workers:
             listing = Listing(Origin(), settings.folder, files, [stamp(file) for file in files])
             rows = intake.read_rows([listing], key, num_workers, _paced(say))
             rows.sort(key=lambda row: (row.series_key, row.stack))
+            if num_packed := sum(bool(packed.how_of(row.detail)) for row in rows):
+                say(f"packed files are not looked into: {num_packed}; unpack them and run again to have their series")
             overrides.refuse_unknown(row.key for row in rows)
             checked = _check(rows, settings, num_workers, say)
             table = []
@@ -110,22 +111,11 @@ def audit(
     return Audit(table, pictures, len(files))
 
 
-def _list(folder: str, say: Say) -> list[str]:
-    if zipfile.is_zipfile(folder):
-        raise UsageError(f"{folder!r} is a zip file, expected a folder; unpack it first and name the folder")
+def _list(folder: str) -> list[str]:
     files = list_files(folder)
     if not files:
         raise UsageError(f"no file in {folder!r}; expected a folder that holds DICOM files, in subfolders or not")
-    zips = [file for file in files if _is_zip(file)]
-    if len(zips) == len(files):
-        raise UsageError(f"{folder!r} holds nothing but {len(zips)} zip files; unpack them first and run again")
-    if zips:
-        say(f"zip files are not looked into: {len(zips)}; unpack them and run again to have their series in the audit")
     return files
-
-
-def _is_zip(file: str) -> bool:
-    return file.lower().endswith(".zip") and os.path.isfile(file) and zipfile.is_zipfile(file)
 
 
 def _stack(row: Row, settings: Settings) -> _Stack:

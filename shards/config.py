@@ -10,7 +10,7 @@ from radnet.config import group, option
 from radnet.errors import UsageError
 from radnet.shards.codec import SUFFIX
 
-_OF_ONE_PROCESS = ("memory://", "pipe:")
+OF_ONE_PROCESS = ("memory://", "pipe:")
 KINDS = ("dicom", "nifti")
 TILTS = ("keep", "resample")
 FACES = ("keep", "exclude")
@@ -74,7 +74,7 @@ def check(config: ShardConfig) -> None:
     if not config.out:
         raise UsageError("out is empty; say where the shard set goes, for example out=data/shards")
     for path in (config.out, *(source.path for source in config.sources)):
-        if path.startswith(_OF_ONE_PROCESS):
+        if path.startswith(OF_ONE_PROCESS):
             raise UsageError(
                 f"{path!r} exists in one process alone; name a folder or a store that every worker reaches"
             )

@@ -18,7 +18,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_sequence
 
-from radnet.shards import elements, geometry, walker
+from radnet.shards import elements, geometry, packed, walker
 from radnet.shards.assemble import assemble, real_values, used_bits
 from radnet.shards.elements import DEFLATED
 from radnet.shards.geometry import Slice
@@ -38,7 +38,6 @@ MAX_HEADER_BYTES = 16 << 20  # more of it is left to pydicom, which does not kee
 _tag = cache(tag_for_keyword)
 _vr = cache(dictionary_VR)
 _READ = frozenset([*map(_tag, KEYWORDS), *PRIVATE_TAGS])
-_PACKED = dict.fromkeys((b"PK", b"\x1f\x8b"), "a packed file; unpack it and run again if it holds DICOM")
 _POSITION = _tag("ImagePositionPatient")
 
 
@@ -80,7 +79,7 @@ def _fill(record: FileRecord) -> None:
         size = len(file.getbuffer()) if is_inflated else record.num_bytes
         has_magic = start[128:132] == b"DICM"
         if not has_magic and start[:2] not in (b"\x08\0", b"\0\x08", b"\x02\0", b"\0\x02"):
-            raise SeriesError(Code.NOT_DICOM, _PACKED.get(start[:2], ""))
+            raise SeriesError(Code.NOT_DICOM, packed.detail(record.path, start))
         try:
             offset = _fill_by_walking(record, file, start, size)
         except walker.Unusual:

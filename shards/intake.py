@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from radnet.errors import UsageError
-from radnet.shards import actors
+from radnet.shards import actors, packed
 from radnet.shards.actors import Task
 from radnet.shards.fetch import read_headers
 from radnet.shards.inventory import Entry, Row, pack
@@ -179,8 +179,8 @@ def _probe_series(task: _SeriesTask, position: int) -> None:
 def _refuse_imageless(entries: Sequence[Entry], listings: Sequence[Listing]) -> None:
     if all(entry.code == Code.NOT_DICOM for entry in entries):
         sources = ", ".join(dict.fromkeys(shown(listing.root) for listing in listings))
-        packed = sum("packed" in entry.detail for entry in entries)
-        hint = f"{packed} packed files: unpack them first" if packed else "name a folder of DICOM files"
+        num_packed = sum(bool(packed.how_of(entry.detail)) for entry in entries)
+        hint = f"{num_packed} packed files: unpack them first" if num_packed else "name a folder of DICOM files"
         raise UsageError(f"no DICOM file in {sources}; {hint}")
 
 

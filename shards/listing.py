@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from radnet.errors import UsageError
-from radnet.shards.config import ShardConfig, SourceConfig
+from radnet.shards.config import OF_ONE_PROCESS, ShardConfig, SourceConfig
 from radnet.shards.guard import status_of
 from radnet.shards.inventory import Origin, list_files, manifest
 from radnet.shards.inventory.idc import lookup
 from radnet.shards.ledger import SeriesError
 from radnet.shards.nifti import Case, list_cases
 from radnet.shards.privacy import PrivacyKey
-from radnet.urls import filesystem, is_local, shown, telling
+from radnet.urls import filesystem, is_local, is_public, shown, telling
 
 _LISTED_AT_ONCE = 32  # folders of a store
 _FROM_INVENTORY = ["aws_bucket", "crdc_series_uuid", "collection_id", "license_short_name", "split", "selected"]
@@ -102,14 +102,17 @@ def stamp(file: str) -> list[int]:
 
 
 def of_url(url: str, origin: Origin) -> Listing:
-    """All files below a URL. Raises UsageError in one line where nothing can be listed."""
+    """All files below a URL; IDC's buckets are public archives. Raises UsageError where nothing can be listed."""
     found = _find(url)
     if not found:
         raise UsageError(f"source {shown(url)} holds no file; check the URL")
+    origin = origin._replace(is_public=is_public(url))
     return Listing(origin, url, list(found), list(found.values()))
 
 
 def _find(url: str) -> dict[str, list[int]]:
+    if url.startswith(OF_ONE_PROCESS):
+        raise UsageError(f"source {shown(url)} exists in one process alone; name a store that every worker reaches")
     system, inner = filesystem(url)
     try:
         with telling(url):
@@ -166,7 +169,9 @@ def _of_lines(path: Path, origin: Origin) -> dict[str, Origin]:
             f"{path} line {listed.names[missing[0]]}: {missing[0]} is not in the index of IDC, nor are "
             f"{len(missing) - 1} others; take them out (pip install idc-index-data if it is not installed)"
         )
-    return {urls[name]: _origin(known.get(name), origin) for name in listed.names}
+    return {
+        urls[name]: _origin(known.get(name), origin._replace(is_public=is_public(urls[name]))) for name in listed.names
+    }
 
 
 def _of_inventory(path: Path, origin: Origin) -> dict[str, Origin]:
@@ -192,7 +197,11 @@ def _origin(row: dict[str, Any] | None, otherwise: Origin) -> Origin:
     if row is None:
         return otherwise
     return Origin(
-        row["collection_id"], row["license_short_name"] or "", row.get("source_DOI") or "", row.get("release") or ""
+        collection=row["collection_id"],
+        licence=row["license_short_name"] or "",
+        doi=row.get("source_DOI") or "",
+        release=row.get("release") or "",
+        is_public=True,
     )
 
 

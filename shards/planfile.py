@@ -25,7 +25,7 @@ class Planned:
 def mark(entry: Entry, key: PrivacyKey) -> str:
     """Another one where a file of the series was added, removed or replaced, or it comes from elsewhere; it tells
     nobody else anything."""
-    return key.hash("mark", "\0".join((entry.mark, *entry.origin)))
+    return key.hash("mark", "\0".join((entry.mark, *entry.origin[:5])))
 
 
 def write(root: str, plan: Plan, entries: Mapping[str, Entry], key: PrivacyKey) -> None:

@@ -51,7 +51,7 @@ def _type(name: str) -> Any:
 def write_attribution(path: str, ledger: Iterable[LedgerRow], entries: Iterable[Entry]) -> str:
     """Write ATTRIBUTION: each collection whose series were sharded, its licence, DOI, index, and number of series.
     Returns its sha256."""
-    origins = {entry.key: entry.origin._replace(split="") for entry in entries}
+    origins = {entry.key: entry.origin._replace(split="", is_public=False) for entry in entries}
     counts = Counter(origins[row.series_key] for row in ledger if row.status == Status.SHARDED)
     lines = ["This shard set holds image series from:", ""]
     for origin in sorted(counts):

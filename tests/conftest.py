@@ -1,6 +1,7 @@
-"""Shared fixtures: the real DICOM folder, if there is one, and an S3 API."""
+"""Shared fixtures: the real DICOM, if there is some, and its headers; a Ray; an S3 API; an archive and its audit."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,56 @@ def s3(monkeypatch):
 
     with serving(monkeypatch) as store:
         yield store
+
+
+@pytest.fixture(scope="session")
+def real_records(real_data) -> list:
+    """The record of every file of the real DICOM; not to be changed."""
+    from radnet.shards.dicom import read_header
+    from radnet.shards.inventory import list_files
+
+    return [read_header(path) for path in list_files(str(real_data))]
+
+
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[int]:
+    """A Ray that outlives the single test; yields the number of its workers."""
+    from radnet.shards import actors
+
+    with actors.session(2, "") as num_workers:
+        yield num_workers
+
+
+@pytest.fixture(scope="module")
+def small_archive(tmp_path_factory) -> Path:
+    """See `audits.write_small_archive`."""
+    from tests.audits import write_small_archive
+
+    return write_small_archive(tmp_path_factory.mktemp("archive"))
+
+
+@pytest.fixture(scope="module")
+def small_audit(ray_session, small_archive, tmp_path_factory) -> Path:
+    """An audit of the small archive that keeps its names."""
+    from tests.audits import audit
+
+    out = tmp_path_factory.mktemp("audit") / "out"
+    assert audit(small_archive, out, "--keep-uids") == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def phantom_plans() -> list:
+    """The series of 60 phantom patients, planned only."""
+    from radnet.shards.phantom import plan_archive
+
+    return plan_archive(60, 0)
+
+
+@pytest.fixture(scope="session")
+def phantom_volumes() -> list:
+    """2,000 volumes of the phantom, planned only."""
+    from radnet.shards.ledger import Code
+    from radnet.shards.phantom import plan_archive
+
+    return [plan for plan in plan_archive(730, 11) if plan.code is Code.OK][:2000]

@@ -29,13 +29,13 @@ from pydicom.dataset import Dataset
 from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from radnet.shards.dicom import read_header, read_volume
-from radnet.shards.inventory import Archive, group_all, list_files, to_table
+from radnet.shards.inventory import list_files, to_table
 from radnet.shards.ledger import Code, SeriesError
 from radnet.shards.privacy import PrivacyKey
 from tests import copies, jpeg_lossless
 from tests.hostile import compressed, two
 from tests.mutate import mutated, random_mutations
-from tests.series import image, stored_voxels, write
+from tests.series import grouped, image, stored_voxels, write
 
 KEY = PrivacyKey(bytes(32), is_public=False)
 LIMIT_S = 20.0  # for one input; a slower one is a finding
@@ -107,7 +107,7 @@ def _real_files() -> list[str]:
 def read_one_header(path: str) -> str:
     """What the inventory does with a file; its code. Raises whatever escapes."""
     record = read_header(path)
-    to_table(group_all([Archive([record], "fuzz", "")], KEY))
+    to_table(grouped([record], KEY))
     return str(Code(record.code))
 
 

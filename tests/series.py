@@ -10,7 +10,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from radnet.shards.dicom import read_volume
+from radnet.shards.inventory import Archive, Row, group_all
 from radnet.shards.ledger import Code, SeriesError
+from radnet.shards.privacy import PrivacyKey
+from radnet.shards.record import FileRecord
 
 AXIAL = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
 SHAPE = (6, 5)
@@ -77,6 +80,11 @@ def write_series(
         if number not in skip:
             files.append(write(folder / f"{number * 7 % num_slices:03d}-{number}.dcm", dataset))
     return files
+
+
+def grouped(records: list[FileRecord], key: PrivacyKey, collection: str = "toy", licence: str = "CC0") -> list[Row]:
+    """The rows of an archive of one source."""
+    return group_all([Archive(records, collection, licence)], key)
 
 
 def code_of(files: list[str], **limits) -> Code:

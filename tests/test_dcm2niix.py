@@ -10,11 +10,11 @@ import pytest
 from pydicom.dataset import Dataset
 
 from radnet.shards.dicom import Reading, read_header, read_volume
-from radnet.shards.inventory import Archive, group_all, list_files
+from radnet.shards.inventory import list_files
 from radnet.shards.ledger import Code, SeriesError
 from radnet.shards.privacy import PrivacyKey
 from tests import dcm2niix
-from tests.series import AXIAL, write_series
+from tests.series import AXIAL, grouped, write_series
 
 pytest.importorskip("dcm2niix")
 KEY = PrivacyKey(bytes(32), is_public=False)
@@ -70,7 +70,7 @@ class Series:
 def readings(files: list[str]) -> tuple[list[Reading], set[Code]]:
     """The volumes of a series, one for each stack that is one, and the codes of the others."""
     found, codes = [], set()
-    for row in group_all([Archive([read_header(file) for file in files], "real", "")], KEY):
+    for row in grouped([read_header(file) for file in files], KEY):
         try:
             found.append(read_volume(row.files, stack=row.part, min_slices=2))
         except SeriesError as error:

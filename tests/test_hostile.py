@@ -10,12 +10,12 @@ import pytest
 from pydicom.uid import ImplicitVRLittleEndian
 
 from radnet.shards.dicom import read_header, read_volume
-from radnet.shards.inventory import Archive, group_all, list_files
+from radnet.shards.inventory import list_files
 from radnet.shards.ledger import Code, SeriesError
 from radnet.shards.privacy import PrivacyKey
 from tests import hostile
 from tests.measure import Outcome, measure
-from tests.series import write_series
+from tests.series import grouped, write_series
 
 MB = 1 << 20
 LIMIT_S = 20.0
@@ -133,5 +133,5 @@ def test_a_series_of_92_thousand_files_is_grouped_in_seconds(tmp_path):
     stack = [place(number, 0.5 * number, 1) for number in range(91_980)]
     times = [place(number, 2.0 * (number % 30), number // 30) for number in range(91_980)]
     for records in (stack, times):
-        rows = group_all([Archive(records, "toy", "")], key)
+        rows = grouped(records, key)
         assert sum(len(row.files) for row in rows[:1]) == 91_980

@@ -3,21 +3,22 @@
 import json
 import os
 import stat
+from dataclasses import replace
 
 import pytest
 
 from radnet.errors import UsageError
 from radnet.shards.dicom import read_header
-from radnet.shards.inventory import Archive, from_table, group, group_all, list_files, pack, private_map, to_table
+from radnet.shards.inventory import Archive, from_table, group_all, list_files, pack, private_map, to_table
 from radnet.shards.ledger import Code
 from radnet.shards.privacy import PrivacyKey, load_key
-from tests.series import image, stored_voxels, write, write_series
+from tests.series import grouped, image, stored_voxels, write, write_series
 
 SECRET = PrivacyKey(bytes(range(32)), is_public=False)
 
 
 def rows_of(folder, key=SECRET):
-    return group([read_header(path) for path in list_files(str(folder))], key, collection="toy", licence="CC0")
+    return grouped([read_header(path) for path in list_files(str(folder))], key)
 
 
 def test_files_are_listed_once_through_links_and_loops(tmp_path):
@@ -66,6 +67,12 @@ def test_a_series_of_two_patients_fails(tmp_path):
     write_series(tmp_path, 4, edit=edit)
     (row,) = rows_of(tmp_path)
     assert row.code is Code.MIXED_GEOMETRY and "more than one patient" in row.detail and "PHANTOM" not in row.detail
+
+
+def test_a_packed_file_is_a_row_that_says_how_to_unpack_it(tmp_path):
+    (tmp_path / "export").write_bytes(b"PK\x03\x04" + bytes(40))
+    (row,) = rows_of(tmp_path)
+    assert row.code is Code.NOT_DICOM and row.detail.endswith("for example with: unzip FILE -d FOLDER")
 
 
 def test_a_missing_folder_is_the_users_to_mend(tmp_path):
@@ -171,6 +178,20 @@ def test_the_public_key_takes_phantoms_only(tmp_path):
     with pytest.raises(UsageError, match="privacy.key") as caught:
         rows_of(tmp_path, load_key("public"))
     assert "1234567" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_public_key_takes_what_a_public_archive_holds(tmp_path):
+    """The records of that archive only; another one beside it is asked for its phantoms as ever."""
+    dataset = image(stored_voxels(1)[0], [0, 0, 0])
+    dataset.PatientID = "TCGA-02-0001"
+    record = read_header(write(tmp_path / "a.dcm", dataset))
+    idc = Archive([record], "tcga_gbm", "CC BY 3.0", is_public=True)
+    own = Archive([replace(record, series_uid="1.9")], "own", "")
+    (row,) = group_all([idc], load_key("public"))
+    assert row.code is Code.OK and row.collection == "tcga_gbm"
+    with pytest.raises(UsageError, match="privacy.key"):
+        group_all([idc, own], load_key("public"))
+    assert len(group_all([idc, own], SECRET)) == 2
 
 
 def test_a_key_file_is_made_once_and_kept_private(tmp_path):

@@ -3,7 +3,6 @@
 import functools
 import http.server
 import json
-import os
 import threading
 from pathlib import Path
 
@@ -13,9 +12,9 @@ import pytest
 
 from radnet.errors import UsageError
 from radnet.launch.inventory import main
+from radnet.shards import packed
 from radnet.shards.config import SplitsConfig
 from radnet.shards.inventory import remote
-from radnet.shards.inventory.archives import refuse_archives
 from radnet.shards.inventory.options import ListedConfig
 from radnet.shards.ledger import Code
 from radnet.shards.plan import split_of
@@ -86,10 +85,32 @@ def test_a_patient_shared_with_a_collection_outside_a_manifest_keeps_its_split(t
 )
 def test_packed_files_are_refused_with_a_hint(tmp_path, name):
     with pytest.raises(UsageError, match="unpack them") as caught:
-        refuse_archives([str(tmp_path / "ok.dcm"), str(tmp_path / name)])
+        refuse_named("ok.dcm", name)
     said = str(caught.value)
     assert name in said and "\n" not in said and ("with: unzip" in said) == name.lower().endswith("zip")
-    refuse_archives([tmp_path / "zip", tmp_path / "x.dcm", tmp_path / "zip.dcm", tmp_path / "1.2.3", b"a".decode()])
+    refuse_named("zip", "x.dcm", "zip.dcm", "1.2.3", "a", "gz")
+
+
+def refuse_named(*names: str) -> None:
+    packed.refuse({name: packed.how_to_unpack(name) for name in names})
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "how"),
+    [
+        ("a.dcm.bz2", b"", "bunzip2 FILE"),
+        ("a.TAR.XZ", b"", "tar xf FILE"),
+        ("export", b"PK\x03\x04", "unzip FILE -d FOLDER"),
+        ("export.dcm", b"\x1f\x8b\x08", "gunzip FILE"),
+        ("export", bytes(257) + b"ustar\0", "tar xf FILE"),
+        ("export.7z", b"7z\xbc\xaf", "7z x FILE"),
+        ("1.dcm", bytes(128) + b"DICM", ""),
+        ("notes.txt", b"packed", ""),
+    ],
+)
+def test_packed_files_are_known_by_name_and_by_their_first_bytes(name, start, how):
+    assert packed.how_to_unpack(name, start) == how
+    assert packed.how_of(f"1 of 1 files; {packed.detail(name, start)}") == how
 
 
 @pytest.fixture
@@ -159,37 +180,25 @@ def test_a_url_is_read_as_a_folder_is(tmp_path, served):
     assert found["source"] == "url" and found["series"]["selected"] == 2
 
 
-@pytest.fixture
-def memory():
-    store = fsspec.filesystem("memory")
-    yield store
-    store.store.clear()
-
-
-def test_a_store_in_memory_is_listed_and_read(tmp_path, memory, archive):
+def test_an_object_store_is_read_as_a_folder_is(tmp_path, s3, archive):
+    bucket = s3.bucket("box")
     for path in sorted((archive / "one").iterdir()):
-        memory.pipe_file(f"/box/{path.name}", path.read_bytes())
-    sizes = remote.list_url("memory://box")
-    assert list(sizes) == sorted(f"memory:///box/{path.name}" for path in (archive / "one").iterdir())
-    assert sum(sizes.values()) == sum(os.path.getsize(path) for path in (archive / "one").iterdir())
-    assert remote.read_remote("memory://box/nothing").code is Code.UNREADABLE
-    config = ListedConfig()
-    config.privacy.key = str(tmp_path / "key")
-    found = remote.from_url("memory://box", config, lambda line: None)
-    assert found.counts("family") == {"CT": 1}
+        fsspec.filesystem("s3").put_file(str(path), f"{bucket}/in/{path.name}")
+    found = run(tmp_path, f"{bucket}/in", f"privacy.key={tmp_path / 'key'}", "min_slices=16", "num_workers=1")
+    assert found["counts"]["family"] == {"CT": 1}
 
 
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("memory://nowhere", "holds no file|cannot be listed"),
+        ("memory://nowhere", "one process alone"),
         ("nosuch://host/path", "cannot be opened"),
         ("http://user:word@127.0.0.1:9/x", "holds no file|cannot be listed"),
     ],
 )
 def test_a_url_that_cannot_be_listed_is_refused(url, said):
     with pytest.raises(UsageError, match=said) as caught:
-        remote.list_url(url)
+        remote.from_url(url, ListedConfig(), print)
     assert "\n" not in str(caught.value) and "word" not in str(caught.value)
 
 
@@ -203,9 +212,10 @@ def test_mistakes_are_told_in_one_line(tmp_path, index, archive):
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "summary.json").write_text('{"other": 1}')
-    packed = tmp_path / "packed"
-    packed.mkdir()
-    (packed / "series.zip").write_bytes(b"PK\x03\x04")
+    for name in ("packed/series.zip", "hidden/export"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"PK\x03\x04")
+    write_series(tmp_path / "hidden", 20)
     (tmp_path / "empty").mkdir()
     idc, out, key = f"index={index}", str(tmp_path / "out"), f"privacy.key={tmp_path / 'key'}"
     for words, said in [
@@ -221,9 +231,10 @@ def test_mistakes_are_told_in_one_line(tmp_path, index, archive):
         (["--idc", f"index={tmp_path / 'empty'}", "--out", out], "does not exist; expected a folder with the tables"),
         ([str(tmp_path / "gone"), "--out", out], "source .* does not exist"),
         ([str(tmp_path / "notes.txt"), "--out", out], "is no manifest"),
-        ([str(tmp_path / "a.zip"), "--out", out], "is a zip file; unpack it"),
+        ([str(tmp_path / "a.zip"), "--out", out], "is a packed file; unpack it"),
         ([str(tmp_path / "m.tcia"), idc, "--out", out], "none is in the index of IDC .first: 2.7.7"),
-        ([str(packed), key, "--out", out], "a packed file, 'series.zip'; unpack"),
+        ([str(tmp_path / "packed"), key, "--out", out], "a packed file, 'series.zip'; unpack"),
+        ([str(tmp_path / "hidden"), key, "--out", out], "a packed file, 'export'; unpack .*: unzip FILE"),
         ([str(archive), key, "--out", str(archive / "out")], "lies inside the source"),
         ([str(archive), "num_workers=-1", "--out", out], "num_workers"),
     ]:

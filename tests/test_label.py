@@ -12,7 +12,7 @@ import pytest
 
 from radnet.errors import FINISHED_WITH_FAILURES, OK
 from radnet.labels import RULES_VERSION, TAXONOMIES
-from radnet.shards import actors, audit_table, ledger
+from radnet.shards import audit_table, ledger
 from radnet.shards.build import build
 from radnet.shards.config import PrivacyConfig, ShardConfig, SourceConfig
 from radnet.shards.phantom import write_archive
@@ -24,6 +24,9 @@ series_key folder files slices status code reason modality sequence view obliqui
 sequence_confidence sequence_evidence view_confidence view_evidence contrast_confidence contrast_evidence
 coverage_confidence coverage_evidence spacing_mm_confidence spacing_mm_evidence
 """.split()
+
+
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +44,6 @@ def _zip(path: Path) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("1.dcm", "anything")
     return path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_session():
-    with actors.session(2, ""):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +111,7 @@ def test_files_that_are_no_series_have_rows(audited):
     alone = {row["file"]: row for row in read_csv(audited) if row["file"]}
     assert (alone["notes.txt"]["status"], alone["notes.txt"]["code"]) == ("excluded", "not_dicom")
     assert (alone["more.zip"]["status"], alone["more.zip"]["code"]) == ("excluded", "not_dicom")
+    assert "unzip FILE" in alone["more.zip"]["reason"]
     assert (alone["empty.dcm"]["status"], alone["empty.dcm"]["code"]) == ("failed", "unreadable")
     assert alone["empty.dcm"]["folder"] == "." and alone["notes.txt"]["slices"] == "0"
 
@@ -157,7 +155,7 @@ def test_names_are_hashed_unless_kept(archive, audited, tmp_path, capfd):
     assert len(folders) == len(dict(folders)) == len({folder for _, folder in folders})  # one hash for one folder
     captured = capfd.readouterr()
     assert "PHANTOM-" not in captured.out + captured.err and "2.25." not in captured.out + captured.err
-    assert "volumes " in captured.err and "zip files are not looked into: 1;" in captured.err
+    assert "volumes " in captured.err and "packed files are not looked into: 1;" in captured.err
     assert (audited / "labels.csv").stat().st_mode & 0o077 == 0  # names that were kept are their owner's
     for name in ("labels.csv", "index.html"):
         assert b"PHANTOM-" not in (tmp_path / "out" / name).read_bytes()

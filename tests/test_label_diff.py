@@ -1,36 +1,18 @@
 """A human's labels, and what changed between two audits."""
 
-from pathlib import Path
-
 import pytest
 
 from radnet.errors import OK, UsageError
 from radnet.labels import RULES_VERSION
 from radnet.launch import label
-from radnet.shards import actors, audit_diff, audit_table
-from tests.audits import audit, read_csv, write_small_archive
+from radnet.shards import audit_diff, audit_table
+from tests.audits import audit, read_csv
+
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def ray_session():
-    with actors.session(2, ""):
-        yield
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    return write_small_archive(tmp_path_factory.mktemp("archive"))
-
-
-@pytest.fixture(scope="module")
-def audited(archive, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("audit") / "out"
-    assert audit(archive, out, "--keep-uids") == OK
-    return out
-
-
-def test_a_human_wins_and_is_recorded(archive, audited, tmp_path):
-    rows = [row for row in read_csv(audited) if row["status"] == "ok"]
+def test_a_human_wins_and_is_recorded(small_archive, small_audit, tmp_path):
+    rows = [row for row in read_csv(small_audit) if row["status"] == "ok"]
     keys = [row["series_key"] for row in rows[:3]]
     file = tmp_path / "overrides.csv"
     file.write_text(
@@ -38,7 +20,7 @@ def test_a_human_wins_and_is_recorded(archive, audited, tmp_path):
         f'{keys[0]},sequence,T2-FLAIR,Dr. A,"fluid is dark, fat is not"\n{keys[0]},coverage,none,Dr. A,a knee\n'
         f"{keys[1]},contrast,unknown,B,\n{keys[2]},spacing_mm,3.5,B,ruler\n"
     )
-    audit(archive, tmp_path / "out", "--overrides", str(file), "--diff", str(audited))
+    audit(small_archive, tmp_path / "out", "--overrides", str(file), "--diff", str(small_audit))
     changed = {row["series_key"]: row for row in read_csv(tmp_path / "out")}
     first = changed[keys[0]]
     assert (first["sequence"], first["sequence_confidence"], first["family"]) == ("T2-FLAIR", "1.0", "T2-FLAIR")
@@ -51,15 +33,15 @@ def test_a_human_wins_and_is_recorded(archive, audited, tmp_path):
     assert all(row["series_key"] in keys for row in listed.values())
 
 
-def test_an_override_of_no_series_is_refused(archive, tmp_path):
+def test_an_override_of_no_series_is_refused(small_archive, tmp_path):
     (tmp_path / "o.csv").write_text("series_key,label,value,who,why\n\nabc,view,axial,me,seen\n")
     with pytest.raises(UsageError, match="line 3: no series has the key 'abc'"):
-        audit(archive, tmp_path / "out", "--overrides", str(tmp_path / "o.csv"))
+        audit(small_archive, tmp_path / "out", "--overrides", str(tmp_path / "o.csv"))
     assert not (tmp_path / "out").exists()
 
 
-def test_diff_shows_every_change_of_the_rules(archive, audited, tmp_path, capsys):
-    rows, marked = audit_table.read(str(audited))
+def test_diff_shows_every_change_of_the_rules(small_archive, small_audit, tmp_path, capsys):
+    rows, marked = audit_table.read(str(small_audit))
     usable = [row for row in rows if row["status"] == "ok"]
     usable[0]["sequence"], usable[0]["sequence_evidence"] = "T1-FLAIR", "an older rule"
     usable[1]["view"] = None
@@ -68,7 +50,7 @@ def test_diff_shows_every_change_of_the_rules(archive, audited, tmp_path, capsys
     rows.append(gone | {"series_key": "0" * 20})
     (tmp_path / "old").mkdir()
     audit_table.write(tmp_path / "old", rows, marked | {"rules_version": "0"}, 0o644)
-    audit(archive, tmp_path / "new", "--diff", str(tmp_path / "old" / "labels.parquet"))
+    audit(small_archive, tmp_path / "new", "--diff", str(tmp_path / "old" / "labels.parquet"))
     listed = {(row["series_key"], row["label"]): row for row in read_csv(tmp_path / "new", "diff.csv")}
     assert len(listed) == 4
     sequence = listed[usable[0]["series_key"], "sequence"]
@@ -84,17 +66,17 @@ def test_diff_shows_every_change_of_the_rules(archive, audited, tmp_path, capsys
     assert {(row["series_key"], row["label"]) for row in read_csv(tmp_path / "new", "diff.csv")} == listed.keys()
 
 
-def test_an_audit_compared_with_itself_has_no_change(archive, audited):
-    assert audit(archive, audited, "--keep-uids", "--diff", str(audited)) == OK
-    assert read_csv(audited, "diff.csv") == []
-    assert (audited / "diff.csv").read_text().strip() == ",".join(audit_diff.COLUMNS)
+def test_an_audit_compared_with_itself_has_no_change(small_archive, small_audit):
+    assert audit(small_archive, small_audit, "--keep-uids", "--diff", str(small_audit)) == OK
+    assert read_csv(small_audit, "diff.csv") == []
+    assert (small_audit / "diff.csv").read_text().strip() == ",".join(audit_diff.COLUMNS)
 
 
-def test_audits_that_cannot_be_compared_are_refused(archive, audited, tmp_path):
+def test_audits_that_cannot_be_compared_are_refused(small_archive, small_audit, tmp_path):
     with pytest.raises(UsageError, match="--key"):
-        label.main([str(archive), "--out", str(tmp_path / "o"), "--diff", str(audited), "--key", str(tmp_path / "key")])
+        audit(small_archive, tmp_path / "o", "--diff", str(small_audit), "--key", str(tmp_path / "key"))
     with pytest.raises(UsageError, match="--taxonomy paper"):
-        audit(archive, tmp_path / "o", "--diff", str(audited), "--taxonomy", "extended")
-    for old in ("/nowhere", str(archive / "notes.txt")):
+        audit(small_archive, tmp_path / "o", "--diff", str(small_audit), "--taxonomy", "extended")
+    for old in ("/nowhere", str(small_archive / "notes.txt")):
         with pytest.raises(UsageError, match="labels.parquet"):
-            audit(archive, tmp_path / "o", "--diff", old)
+            audit(small_archive, tmp_path / "o", "--diff", old)

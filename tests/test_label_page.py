@@ -8,29 +8,13 @@ from pathlib import Path
 import pytest
 
 from radnet.audit_page import is_conflict
-from radnet.errors import OK, UsageError
+from radnet.errors import UsageError
 from radnet.launch import label
-from radnet.shards import actors, ledger
-from tests.audits import audit, read_csv, write_small_archive
+from radnet.shards import ledger
+from tests.audits import audit, read_csv
 from tests.series import write_series
 
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_session():
-    with actors.session(2, ""):
-        yield
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    return write_small_archive(tmp_path_factory.mktemp("archive"))
-
-
-@pytest.fixture(scope="module")
-def audited(archive, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("audit") / "out"
-    assert audit(archive, out, "--keep-uids") == OK
-    return out
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 
 def _zip(path: Path) -> Path:
@@ -102,8 +86,8 @@ class _Page(HTMLParser):
         self.words += f"{data} "
 
 
-def test_the_page_stands_alone_and_says_what_the_table_says(audited):
-    page, rows = _Page(audited / "index.html"), read_csv(audited)
+def test_the_page_stands_alone_and_says_what_the_table_says(small_audit):
+    page, rows = _Page(small_audit / "index.html"), read_csv(small_audit)
     assert all(link.startswith("data:image/png;base64,") for link in page.links) and "url(" not in page.words
     assert 3 <= len(page.pictures) <= 72 and len(page.pictures) % 3 == 0
     assert all(picture["alt"].startswith("Middle ") for picture in page.pictures)
@@ -119,11 +103,11 @@ def test_the_page_stands_alone_and_says_what_the_table_says(audited):
     assert shown <= sure.keys()
 
 
-def test_the_page_tells_of_what_contradicts_itself_and_of_what_is_least_certain(archive, audited):
+def test_the_page_tells_of_what_contradicts_itself_and_of_what_is_least_certain(small_archive, small_audit):
     """The one series whose description says T1 and whose times say T2; it is the first in pictures."""
-    (row,) = [row for row in read_csv(audited) if is_conflict(row["sequence_evidence"])]
+    (row,) = [row for row in read_csv(small_audit) if is_conflict(row["sequence_evidence"])]
     assert row["folder"] == "series4" and row["sequence"] == ""
-    page = _Page(audited / "index.html")
+    page = _Page(small_audit / "index.html")
     section = page.words.split("Conflicts between tags")[1]
     assert row["series_key"] in section and "sequence" in section
     assert page.pictures[0]["alt"] == f"Middle axial slice of series {row['series_key']}"

@@ -10,9 +10,10 @@ from radnet import labels
 from radnet.labels import TAXONOMIES
 from radnet.labels.text import tokens
 from radnet.shards.dicom import read_header
-from radnet.shards.inventory import group, list_files
+from radnet.shards.inventory import list_files
 from radnet.shards.ledger import Code
 from radnet.shards.privacy import PrivacyKey
+from tests.series import grouped
 
 PAPER = TAXONOMIES["paper"]
 
@@ -189,7 +190,7 @@ def test_evidence_quotes_no_free_text():
 @pytest.fixture(scope="module")
 def series_rows(real_data) -> dict:
     records = [read_header(path) for path in list_files(str(real_data))]
-    rows = group(records, PrivacyKey(bytes(32), False), collection="")
+    rows = grouped(records, PrivacyKey(bytes(32), False))
     # The truth is of a series as a whole, so of its largest stack.
     return {row.private["series_uid"]: row for row in rows if row.stack == 0}
 

@@ -10,30 +10,19 @@ import pytest
 from pydicom.dataset import Dataset
 
 from radnet.shards.dicom import read_header, read_volume
-from radnet.shards.inventory import Archive, group_all, list_files
 from radnet.shards.ledger import Code, SeriesError
 from radnet.shards.privacy import PrivacyKey
-from radnet.shards.record import FileRecord
 from radnet.volume import Volume
 from tests.copies import as_two_slices
+from tests.series import grouped
 
 KEY = PrivacyKey(bytes(32), is_public=False)
 
 
-@pytest.fixture(scope="module")
-def records(real_data) -> list[FileRecord]:
-    return [read_header(path) for path in list_files(str(real_data))]
-
-
-@pytest.fixture(autouse=True)
-def lenient(monkeypatch):
-    monkeypatch.setattr(pydicom.config.settings, "reading_validation_mode", pydicom.config.IGNORE)
-
-
 @pytest.mark.filterwarnings("ignore")
-def test_pixels_of_all_real_files_are_those_of_pydicom(records, tmp_path):
+def test_pixels_of_all_real_files_are_those_of_pydicom(real_records, tmp_path):
     mistakes, syntaxes = [], set()
-    for number, record in enumerate(records):
+    for number, record in enumerate(real_records):
         if record.code is Code.NOT_DICOM:
             continue
         made = as_two_slices(record.path, tmp_path / str(number))
@@ -53,15 +42,15 @@ def test_pixels_of_all_real_files_are_those_of_pydicom(records, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_volumes_of_all_real_series_are_what_pydicom_makes_of_their_files(records):
+def test_volumes_of_all_real_series_are_what_pydicom_makes_of_their_files(real_records):
     """pixel_array, rescale and position of every slice from pydicom alone; padding is compared with the smallest."""
     by_uid: dict[str, list[str]] = {}
-    for record in records:
+    for record in real_records:
         if record.series_uid and record.code is Code.OK:
             by_uid.setdefault(record.series_uid, []).append(record.path)
     num_volumes = 0
     for files in by_uid.values():
-        rows = group_all([Archive([read_header(file) for file in files], "real", "")], KEY)
+        rows = grouped([read_header(file) for file in files], KEY)
         if len(rows) > 1:  # several stacks; test_dcm2niix.py looks at each
             continue
         try:

@@ -11,13 +11,14 @@ import pytest
 from radnet.shards.codec import decode
 from radnet.shards.dicom import read_header
 from radnet.shards.fetch import fetched
-from radnet.shards.inventory import Row, group, list_files, pack
+from radnet.shards.inventory import Row, list_files, pack
 from radnet.shards.ledger import Code, Status
 from radnet.shards.nifti import list_cases, read_case
 from radnet.shards.phantom import write_archive, write_cases
 from radnet.shards.privacy import load_key
 from radnet.shards.sample import BuildTask, Recipe, build_shard, outcome
 from radnet.shards.write import Outcome, read_sidecar
+from tests.series import grouped
 
 RECIPE = Recipe("npy", 2, 10**9, 50.0, None, False)
 
@@ -28,7 +29,7 @@ def rows(tmp_path_factory) -> list[Row]:
     folder = tmp_path_factory.mktemp("archive")
     write_archive(folder / "in", folder / "truth", num_patients=1, seed=1, write_masks=False)
     records = [read_header(file) for file in list_files(str(folder / "in"))]
-    found = group(records, load_key("public"), collection="phantom", licence="CC0")
+    found = grouped(records, load_key("public"), "phantom", "CC0")
     return [row for row in found if row.code == Code.OK]
 
 

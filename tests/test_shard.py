@@ -14,7 +14,7 @@ import pytest
 from radnet import store
 from radnet.errors import FINISHED_WITH_FAILURES, OK, USAGE, UsageError
 from radnet.launch import relabel, shard, verify
-from radnet.shards import actors, ledger
+from radnet.shards import ledger
 from radnet.shards.build import build
 from radnet.shards.codec import SUFFIX, decode
 from radnet.shards.config import PrivacyConfig, ShardConfig, SourceConfig
@@ -47,12 +47,6 @@ def _config(archive: Path, out: Path, codec: str) -> ShardConfig:
         privacy=PrivacyConfig("public"),
         num_workers=2,
     )
-
-
-@pytest.fixture(scope="module")
-def ray_session():
-    with actors.session(2, ""):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import pytest
 from pydicom.dataset import Dataset
 
 from radnet.shards.dicom import Reading, read_header, read_volume
-from radnet.shards.inventory import Archive, Row, group_all, list_files
+from radnet.shards.inventory import Row, list_files
 from radnet.shards.ledger import Code, SeriesError
 from radnet.shards.privacy import PrivacyKey
-from tests.series import AXIAL, SHAPE, code_of, stored_voxels, write_series
+from tests.series import AXIAL, SHAPE, code_of, grouped, stored_voxels, write_series
 
 KEY = PrivacyKey(bytes(32), is_public=False)
 SAGITTAL = [0.0, 1.0, 0.0, 0.0, 0.0, -1.0]
@@ -22,7 +22,7 @@ Edit = Callable[[Dataset, int], None]
 def rows_of(folder: Path) -> list[Row]:
     """The rows of all files below a folder, the largest stack of each series first."""
     records = [read_header(path) for path in list_files(str(folder))]
-    return sorted(group_all([Archive(records, "toy", "CC0")], KEY), key=lambda row: (row.series_key, row.stack))
+    return sorted(grouped(records, KEY), key=lambda row: (row.series_key, row.stack))
 
 
 def assert_accounted(rows: list[Row], num_files: int) -> None:
@@ -236,14 +236,13 @@ def test_a_whole_archive_is_accounted_for(tmp_path):
     assert len({row.key for row in rows}) == len(rows) == 6
 
 
-def test_real_files_are_each_in_one_stack(real_data):
-    records = [read_header(path) for path in list_files(str(real_data))]
-    rows = group_all([Archive(records, "real", "")], KEY)
-    assert sum(row.num_files for row in rows) == len(records)
+def test_real_files_are_each_in_one_stack(real_records):
+    rows = grouped(real_records, KEY)
+    assert sum(row.num_files for row in rows) == len(real_records)
     assert len({row.key for row in rows}) == len(rows)
     by_series: dict[str, list[Row]] = {}
     for row in rows:
         by_series.setdefault(row.series_key, []).append(row)
     for parts in by_series.values():
         assert sorted(part.stack for part in parts) == list(range(len(parts)))
-    assert {file for row in rows for file in row.files} == {record.path for record in records}
+    assert {file for row in rows for file in row.files} == {record.path for record in real_records}

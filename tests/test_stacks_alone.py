@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from radnet.shards.dicom import read_header, read_volume
+from radnet.shards.dicom import read_volume
 from radnet.shards.geometry import MEASURED
-from radnet.shards.inventory import Archive, Row, group_all, list_files
+from radnet.shards.inventory import Row
 from radnet.shards.ledger import SeriesError
-from tests.series import write_series
+from tests.series import grouped, write_series
 from tests.test_stacks import KEY, assert_accounted, read, rows_of
 
 
@@ -37,8 +37,8 @@ def test_a_stack_reads_its_own_files_and_is_what_the_series_makes_of_it(tmp_path
         assert row.header["DiffusionBValue"] == 700.0
 
 
-def test_stacks_of_real_series_are_what_their_series_make_of_them(real_data):
-    rows = group_all([Archive([read_header(path) for path in list_files(str(real_data))], "real", "")], KEY)
+def test_stacks_of_real_series_are_what_their_series_make_of_them(real_records):
+    rows = grouped(real_records, KEY)
     by_series: dict[str, list[Row]] = {}
     for row in rows:
         by_series.setdefault(row.series_key, []).append(row)

@@ -89,12 +89,13 @@ def judge_rival(truth: str, answer: str) -> str:
 def _mr_series(folder: Path):
     """(path, class by hand, radnet's class of the paper's or None, family or None, files) of every MR series."""
     from radnet.shards.dicom import read_header
-    from radnet.shards.inventory.folder import group, list_files
+    from radnet.shards.inventory import Archive, group_all, list_files
     from radnet.shards.privacy import PrivacyKey
 
     key = PrivacyKey(secrets.token_bytes(32), is_public=False)
     rows = {}
-    for row in group([read_header(path) for path in list_files(str(folder))], key, collection="real"):
+    records = [read_header(path) for path in list_files(str(folder))]
+    for row in group_all([Archive(records, "real", "")], key):
         rows.setdefault(row.private["series_uid"], row)
     for truth in csv.DictReader((folder / "truth.csv").open(newline="")):
         row = rows[truth["series_uid"]]

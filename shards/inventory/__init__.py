@@ -1,7 +1,7 @@
 """Archives as tables of series."""
 
 from radnet.shards.inventory.entry import Entry, pack
-from radnet.shards.inventory.folder import Archive, group, group_all, list_files
+from radnet.shards.inventory.folder import Archive, group_all, list_files
 from radnet.shards.inventory.row import Origin, Row
 from radnet.shards.inventory.table import from_table, private_map, read_entries, to_table, write_table
 
@@ -11,7 +11,6 @@ __all__ = [
     "Origin",
     "Row",
     "from_table",
-    "group",
     "group_all",
     "list_files",
     "pack",

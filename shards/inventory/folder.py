@@ -22,16 +22,17 @@ PHANTOM_PREFIX = "PHANTOM-"
 
 @dataclass(frozen=True)
 class Archive:
-    """The files of one source, and what its owner calls it."""
+    """The files of one source, and what its owner calls it. is_public: they come from a public archive such as IDC."""
 
     records: list[FileRecord]
     collection: str
     licence: str
+    is_public: bool = False
 
     @property
     def origin(self) -> Origin:
         """As a row says it."""
-        return Origin(self.collection, self.licence)
+        return Origin(self.collection, self.licence, is_public=self.is_public)
 
 
 def list_files(folder: str) -> list[str]:
@@ -73,16 +74,11 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return False  # a link in a circle, or into a forbidden folder
 
 
-def group(records: list[FileRecord], key: PrivacyKey, *, collection: str, licence: str = "") -> list[Row]:
-    """`group_all` for an archive of one source."""
-    return group_all([Archive(records, collection, licence)], key)
-
-
 def group_all(archives: Sequence[Archive], key: PrivacyKey) -> list[Row]:
     """One row per stack of a series, and one per file that belongs to none (damaged, not DICOM, without UID).
 
     A series that lies in several archives is one series, of the first that holds it; its detail says so. With the
-    public key only phantom input is taken: raises UsageError where another PatientID appears.
+    public key only public archives and phantom input are taken: raises UsageError where another PatientID appears.
     """
     series: dict[str, dict[int, list[FileRecord]]] = {}
     for number, archive in enumerate(archives):
@@ -106,10 +102,11 @@ def by_series(records: Iterable[FileRecord]) -> dict[str, list[FileRecord]]:
 def named(entry: Entry, key: PrivacyKey, origin: Origin, num_sources: int = 1) -> Entry:
     """The entry of a series with the keyed hashes of its names, and where it comes from.
 
-    With the public key raises UsageError where the patient is none of the phantom's.
+    With the public key raises UsageError where neither the archive is public nor the patient one of the phantom's.
     """
     series_uid, study_uid, patient_id, _, file = entry.private
-    if key.is_public and series_uid and not patient_id.startswith(PHANTOM_PREFIX):
+    is_public = origin.is_public or patient_id.startswith(PHANTOM_PREFIX)
+    if key.is_public and series_uid and not is_public:
         raise UsageError(
             f"the public privacy key is for public archives, and a PatientID does not start with {PHANTOM_PREFIX}; "
             "set privacy.key to a file"

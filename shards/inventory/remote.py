@@ -9,9 +9,8 @@ import numpy as np
 
 from radnet import labels
 from radnet.errors import UsageError
-from radnet.shards import actors, intake, listing
+from radnet.shards import actors, intake, listing, packed
 from radnet.shards.inventory import Origin, Row
-from radnet.shards.inventory.archives import refuse_archives
 from radnet.shards.inventory.columns import tuples
 from radnet.shards.inventory.corpus import Corpus, Draft, finish, refuse_empty
 from radnet.shards.inventory.division import Patients
@@ -52,7 +51,7 @@ def _origin(config: ListedConfig) -> Origin:
 
 
 def _from_listing(listed: listing.Listing, name: str, config: ListedConfig, say: Say) -> Corpus:
-    refuse_archives(listed.files)
+    packed.refuse({file: packed.how_to_unpack(file) for file in listed.files})
     key = load_key(config.privacy.key)
     with actors.session(config.num_workers, "") as num_workers:
         rows = intake.read_rows([listed], key, num_workers, say)
@@ -60,7 +59,11 @@ def _from_listing(listed: listing.Listing, name: str, config: ListedConfig, say:
 
 
 def from_rows(rows: Sequence[Row], config: ListedConfig, notes: Sequence[str]) -> Corpus:
-    """The corpus of an inventory's rows: keyed hashes for names, no free text, labels from the whole header."""
+    """The corpus of an inventory's rows: keyed hashes for names, no free text, labels from the whole header.
+
+    Raises UsageError where a file turned out to be packed, whatever its name.
+    """
+    packed.refuse({row.files[0]: packed.how_of(row.detail) for row in rows})
     rows = sorted(rows, key=lambda row: row.key)
     found = [findings(row.header, labels.TAXONOMIES[config.taxonomy]) for row in rows]
     table = _table(rows)

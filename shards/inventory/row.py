@@ -11,7 +11,7 @@ from radnet.shards.ledger import Code
 class Origin(NamedTuple):
     """Where series come from: what ATTRIBUTION says, and the split that an inventory gave them ("" = by patient).
 
-    release: of the index that lists the collection, for example "IDC v25".
+    release: of the index that lists the collection. is_public: an archive that everybody has, such as IDC.
     """
 
     collection: str = ""
@@ -19,6 +19,7 @@ class Origin(NamedTuple):
     doi: str = ""
     release: str = ""
     split: str = ""
+    is_public: bool = False
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Row:
     doi: str = ""
     release: str = ""
     split: str = ""
+    is_public: bool = False
     middle: tuple[int, int] | None = None
     pixel_hash: str = ""
     stratum: str = ""

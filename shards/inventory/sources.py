@@ -11,10 +11,10 @@ from radnet.shards.inventory import manifest, remote
 from radnet.shards.inventory.corpus import Corpus, from_index
 from radnet.shards.inventory.idc import open_index
 from radnet.shards.inventory.options import InventoryConfig, ListedConfig
+from radnet.shards.packed import how_to_unpack
 
 Say = Callable[[str], None]
 _SHOWN = 5
-_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,9 @@ def _refuse(path: Path, source: str) -> None:
     if not path.exists():
         raise UsageError(f"source {source!r} does not exist; name a folder of DICOM, a URL or a manifest")
     with open(path, "rb") as file:
-        if file.read(4) == _ZIP:
-            raise UsageError(f"source {source!r} is a zip file; unpack it and name the folder: unzip FILE -d FOLDER")
+        how = how_to_unpack(path, file.read(512))
+    if how:
+        raise UsageError(f"source {source!r} is a packed file; unpack it and name the folder: {how}")
     if not manifest.is_manifest(path):
         raise UsageError(f"source {source!r} is no manifest; expected cp s3://… lines (s5cmd) or a .tcia file")
 
