@@ -20,6 +20,7 @@ DOORS = {
         "shards/phantom/archive.py",
         "launch/bench/dicom.py",
         "launch/bench/ct.py",
+        "launch/bench/driver.py",
     },
     "nibabel": {"shards/nifti.py", "shards/phantom/archive.py"},
     "webdataset": {"shards/write.py"},
