@@ -25,6 +25,9 @@ OBJECT_STORE_BYTES = 128 * 2**20  # paths and counts only
 PATIENCE_S = 30.0  # between two looks at whether Ray still lives; a task may take longer
 LIMIT_S = 600.0  # for one item alone; whatever takes longer is taken for dead
 _MORE_S = 30.0  # for each item of a task
+# Of a worker. There is one for every core, so none may start a thread for every core; and what a volume took goes back
+# to the system when it is freed, which the C library would rather keep for the next one.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "1000000"}
 LONGEST_FOLDER = 45  # Ray puts Unix sockets (at most 107 characters) below its folder
 
 
@@ -42,11 +45,10 @@ def session(num_workers: int, address: str) -> Iterator[int]:
         return
     address = address or os.environ.get("RAY_ADDRESS", "")
     cores = num_workers or len(os.sched_getaffinity(0))
-    # There is a worker for every core, so none may start a thread for every core.
     options: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": "ERROR",
-        "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}},
+        "runtime_env": {"env_vars": ENVIRONMENT},
     }
     if address:
         try:

@@ -14,7 +14,8 @@ LEVELS = 65536  # values an int16 can hold
 def encode(voxels: np.ndarray, codec: str) -> bytes:
     """Encode int16 [D,H,W] voxels; `decode` returns them bit for bit.
 
-    codec: "npy", or "htj2k": one [D·H,W] uint16 image of voxel + 32768.
+    codec: "npy", or "htj2k": one [D·H,W] uint16 image of voxel + 32768. That is made in place, where the voxels may be
+    written to, and undone: nobody else may look at them meanwhile.
     """
     if voxels.dtype != np.int16 or voxels.ndim != 3:
         raise ValueError(f"voxels are {voxels.dtype} {voxels.shape}, expected int16 [D,H,W]")
@@ -25,8 +26,12 @@ def encode(voxels: np.ndarray, codec: str) -> bytes:
     import imagecodecs
 
     depth, height, width = voxels.shape
-    image = np.ascontiguousarray(voxels).reshape(depth * height, width).view(np.uint16) ^ np.uint16(0x8000)
-    return bytes(imagecodecs.htj2k_encode(image, reversible=True))
+    image = np.require(voxels, requirements=["C", "W"]).reshape(depth * height, width).view(np.uint16)
+    image ^= np.uint16(0x8000)
+    try:
+        return bytes(imagecodecs.htj2k_encode(image, reversible=True))
+    finally:
+        image ^= np.uint16(0x8000)
 
 
 def decode(content: bytes, shape: tuple[int, int, int], codec: str) -> np.ndarray:
