@@ -23,6 +23,7 @@ OBJECT_STORE_BYTES = 128 * 2**20  # paths and counts only
 PATIENCE_S = 30.0  # between two looks at whether Ray still lives; a task may take longer
 LIMIT_S = 600.0  # for one item alone; whatever takes longer is taken for dead
 _MORE_S = 30.0  # for each item of a task
+_HOME_DIED = "Ray's node on this machine died, perhaps for want of memory; run again"
 LONGEST_FOLDER = 45  # Ray puts Unix sockets (at most 107 characters) below its folder
 
 
@@ -177,7 +178,8 @@ def _refuse_lost_node(error: Exception, num_nodes: int) -> None:
     import ray
 
     if isinstance(error, ray.exceptions.ActorUnavailableError) or _num_nodes() < num_nodes:
-        raise UsageError("a node of the cluster was lost; run again, on those that are left") from None
+        lost = "a node of the cluster was lost; run again, on those that are left" if num_nodes > 1 else _HOME_DIED
+        raise UsageError(lost) from None
 
 
 def _wait(running: dict[Any, tuple[Any, float]]) -> list[Any]:
@@ -198,7 +200,7 @@ def _wait(running: dict[Any, tuple[Any, float]]) -> list[Any]:
         if ready := ray.wait(list(running), timeout=patience_s)[0]:
             return ready
         if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == home):
-            raise UsageError("Ray's node on this machine died, perhaps for want of memory; run again")
+            raise UsageError(_HOME_DIED)
 
 
 def _find_killers(
