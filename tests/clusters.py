@@ -40,7 +40,18 @@ class Cluster:
         """`ray start` with these words, in a session of its own. before: a command that runs it, as `unshare -m`."""
         name = f"n{len(self.nodes)}"
         with open(self.folder / f"{name}.log", "w") as log:
-            command = [*before, str(self.programs / "ray"), "start", "--block", *SMALL, *words]
+            # A test that is killed takes its nodes along.
+            command = [
+                "setpriv",
+                "--pdeathsig",
+                "TERM",
+                *before,
+                str(self.programs / "ray"),
+                "start",
+                "--block",
+                *SMALL,
+                *words,
+            ]
             node = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, start_new_session=True)
         self.nodes.append(node)
 
