@@ -1,4 +1,4 @@
-"""The digital phantom as an archive: same bytes from the same seed, planned shares, truth that agrees with its files."""
+"""The digital phantom as an archive: the same bytes from the same seed, planned shares, truth that agrees with it."""
 
 import csv
 import hashlib
