@@ -7,7 +7,10 @@ out-of-memory killer) costs one retry; then its items are tried one by one, and 
 import math
 import os
 import secrets
+import signal
 import socket
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from radnet.errors import UsageError
+from radnet.errors import SAVED_ON_SIGNAL, UsageError
 from radnet.shards.hands import Hand, Hands
 
 Item = TypeVar("Item")
@@ -68,9 +71,33 @@ def session(num_workers: int, address: str) -> Iterator[int]:
             **options,
         )
     try:
-        yield cores
+        with _sigterm_means_again():
+            yield cores
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _sigterm_means_again() -> Iterator[None]:
+    """Leave on SIGTERM as what can be run again. Ray's own handler leaves with 1, a bug of ours; and where the signal
+    comes during a call of Ray's, Ray makes 1 of any code."""
+    told: list[int] = []
+
+    def leave(number: int, frame: object) -> None:
+        told.append(number)
+        sys.exit(SAVED_ON_SIGNAL)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, leave) if is_main else None
+    try:
+        yield
+    except SystemExit:
+        if told:
+            sys.exit(SAVED_ON_SIGNAL)
+        raise
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _knock(address: str) -> None:
