@@ -97,7 +97,7 @@ def _sigterm_means_again() -> Iterator[None]:
         raise
     finally:
         if is_main:
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _knock(address: str) -> None:

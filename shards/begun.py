@@ -4,10 +4,12 @@ run.json holds fingerprints and settings, no name and no path, so that any machi
 the same inputs.
 """
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from radnet.shards.listing import Listing
 from radnet.shards.privacy import PrivacyKey
 from radnet.urls import is_local, shown
 
-RUN = "run.json"
+RUN, PLAN = "run.json", "plan.parquet"
 PRIVATE = "private"
 PUBLIC_PRINTS = ("inventory", "config", "privacy_key")  # the fingerprints that index.json quotes
 _OWN = ("lock", "inventory.parquet", "map.parquet")  # what radnet keeps in the private folder
@@ -96,7 +98,9 @@ def refuse_foreign(out: str, private: Path) -> None:
         raise UsageError(f"{out} is a file or lies below one; name a folder as out") from None
     if RUN in names:
         return
-    others = [name for name in names if not store.is_leftover_name(name)] + sorted(folders - {PRIVATE})
+    # The plan is written before run.json: a driver may have died between them.
+    own = {name for name in names if name == PLAN or store.is_leftover_name(name)}
+    others = sorted(names.keys() - own) + sorted(folders - {PRIVATE})
     if is_local(out) and private.is_dir() and private.parent == Path(out):
         others += [path.name for path in private.iterdir() if path.name not in _OWN and not store.is_leftover(path)]
     if others:
@@ -117,3 +121,33 @@ def sources_changed(begun: Begun, prints: dict[str, str]) -> bool:
     the privacy key, so that under another one they say nothing."""
     names = ["inventory", "times"] if begun.prints["privacy_key"] == prints["privacy_key"] else ["inventory"]
     return any(begun.prints[name] != prints[name] for name in names)
+
+
+def only_driver(out: str) -> AbstractContextManager[Callable[[], None]]:
+    """Be the only driver that writes to `out`; yields a function that raises UsageError once another took over.
+
+    Raises UsageError where another driver is writing.
+    """
+    return _locked(out) if is_local(out) else _leased(out)
+
+
+@contextmanager
+def _locked(out: str) -> Iterator[Callable[[], None]]:
+    folder = Path(out) / PRIVATE  # wherever private tables lie: one set has one lock
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with open(folder / "lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another `radnet shard` is writing to {out}; wait for it or name a new folder as out"
+            ) from None
+        yield lambda: None
+
+
+@contextmanager
+def _leased(out: str) -> Iterator[Callable[[], None]]:
+    from radnet.shards.lease import holding
+
+    with holding(out) as lease:
+        yield lease.check

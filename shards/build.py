@@ -4,10 +4,9 @@ Order of writing: private inventory, plan.parquet, run.json; shards; labels.parq
 index.json last. No index.json = not finished; one that quotes other inputs than run.json is of before an extension.
 """
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,7 +78,7 @@ def build(config: ShardConfig, say: Say, extend: bool = False) -> Totals:
         begun.refuse_foreign(out, private)
         private.mkdir(parents=True, exist_ok=True)
         private.chmod(0o700)
-        with _only_driver(out, private) as still_owner:
+        with begun.only_driver(out) as still_owner:
             prints = begun.fingerprints(listings, config, key)
             run = _Run(config, out, private, key, listings, prints, corrections, say, still_owner)
             is_new, is_grown = _compare(run, extend)
@@ -109,30 +108,6 @@ def _refusing_what_the_machine_does(out: str) -> Iterator[None]:
         ) from None
     except MemoryError:
         raise UsageError("a process ran out of memory; lower num_workers or max_voxels and run again") from None
-
-
-def _only_driver(out: str, private: Path) -> AbstractContextManager[Callable[[], None]]:
-    return _locked(out, private) if is_local(out) else _leased(out)
-
-
-@contextmanager
-def _locked(out: str, private: Path) -> Iterator[Callable[[], None]]:
-    with open(private / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another `radnet shard` is writing to {out}; wait for it or name a new folder as out"
-            ) from None
-        yield lambda: None
-
-
-@contextmanager
-def _leased(out: str) -> Iterator[Callable[[], None]]:
-    from radnet.shards.lease import holding
-
-    with holding(out) as lease:
-        yield lease.check
 
 
 def _compare(run: _Run, extend: bool) -> tuple[bool, bool]:
@@ -169,7 +144,7 @@ def _finished_totals(run: _Run) -> Totals | None:
         return None  # never finished, or of before an extension: readers may go on with that
     index, sizes = store.read_index(run.out), store.sizes(run.out)
     tars = {info.name: info.num_bytes for shards in index.splits.values() for info in shards}
-    needed = ["labels.parquet", "ledger.parquet", "ATTRIBUTION", planfile.NAME]
+    needed = ["labels.parquet", "ledger.parquet", "ATTRIBUTION", begun.PLAN]
     needed += [f"{name}.{suffix}" for name in tars for suffix in ("idx", "json")]
     is_whole = all(name in sizes for name in needed)
     is_whole = is_whole and all(sizes.get(f"{name}.tar") == num_bytes for name, num_bytes in tars.items())
@@ -242,9 +217,15 @@ def _build_shards(run: _Run, planned: Plan, entries: Sequence[Entry], num_worker
     )
     num_series = sum(len(job.series_keys) for job in missing)
     progress = Progress(len(missing), num_series, run.say)
-    for built in actors.run(tasks, build_shard, probe, num_workers):
+    # A series from far away takes its time; only what never comes back is taken for dead.
+    limit_s = actors.LIMIT_S if is_local(run.out) and all(map(_is_local, run.listings)) else 6 * actors.LIMIT_S
+    for built in actors.run(tasks, build_shard, probe, num_workers, limit_s):
         run.still_owner()
         progress.add(built)
+
+
+def _is_local(listing: Listing) -> bool:
+    return not listing.files or is_local(listing.files[0])
 
 
 def _finish(run: _Run, planned: Plan, entries: Sequence[Entry]) -> Totals:

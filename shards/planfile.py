@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 
 from radnet import store
 from radnet.errors import UsageError
+from radnet.shards.begun import PLAN
 from radnet.shards.config import ShardConfig, fingerprint, settings
 from radnet.shards.inventory import Entry
 from radnet.shards.ledger import Code
 from radnet.shards.plan import Plan, job
 from radnet.shards.privacy import PrivacyKey
-
-NAME = "plan.parquet"
 
 
 @dataclass(frozen=True)
@@ -41,12 +40,12 @@ def write(root: str, plan: Plan, entries: Mapping[str, Entry], key: PrivacyKey) 
     columns["mark"] = pyarrow.array([mark(entries[row[0]], key) for row in rows], pyarrow.string())
     sink = pyarrow.BufferOutputStream()
     pyarrow.parquet.write_table(pyarrow.table(columns), sink)
-    store.write_atomic(store.join(root, NAME), sink.getvalue().to_pybytes())
+    store.write_atomic(store.join(root, PLAN), sink.getvalue().to_pybytes())
 
 
 def read(root: str, config: ShardConfig) -> Planned:
     """The plan of a set that was begun. Raises UsageError where it is missing or damaged."""
-    path = store.join(root, NAME)
+    path = store.join(root, PLAN)
     try:
         rows = store.read_table(path).to_pylist()
         members: dict[tuple[str, str], list[str]] = {}

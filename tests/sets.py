@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from radnet.shards.dicom import read_header
-from radnet.shards.inventory import Row, group, list_files, pack, write_table
+from radnet.shards.inventory import Row, list_files, pack, write_table
 from radnet.shards.ledger import Code
 from radnet.shards.nifti import list_cases
 from radnet.shards.phantom import write_archive, write_cases
@@ -13,6 +13,7 @@ from radnet.shards.privacy import load_key
 from radnet.shards.sample import BuildTask, Recipe, build_shard
 from radnet.shards.write import read_sidecar
 from tests.corpus import finish
+from tests.series import grouped
 
 RECIPE = Recipe("htj2k", 2, 10**9, 50.0, None, False)
 
@@ -21,7 +22,7 @@ def phantom_rows(folder: Path) -> list[Row]:
     """The volumes of two phantom patients, and a liver case of another."""
     write_archive(folder / "in", folder / "truth", num_patients=2, seed=1, write_masks=False)
     records = [read_header(file) for file in list_files(str(folder / "in"))]
-    found = group(records, load_key("public"), collection="phantom", licence="CC0")
+    found = grouped(records, load_key("public"), collection="phantom", licence="CC0")
     write_cases(folder / "cases", num_cases=1, seed=1)
     case = list_cases(folder / "cases")[0]
     files = [str(case.image), str(case.mask)]
