@@ -49,7 +49,7 @@ class Code(StrEnum):
 
 
 _EXCLUDED = {
-    Code.NOT_DICOM: "the file is not DICOM; nothing to do",
+    Code.NOT_DICOM: "the file is not DICOM; unpack it if it is an archive, else nothing to do",
     Code.NOT_AN_IMAGE: "the object holds no image (report, segmentation, plan, raw data); nothing to do",
     Code.MODALITY: "only CT and MR are read; nothing to do",
     Code.LOCALIZER: "a scout is not a volume; nothing to do",
