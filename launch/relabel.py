@@ -22,6 +22,7 @@ import sys
 
 from radnet.errors import OK
 from radnet.launch.cli import shard_set
+from radnet.urls import shown
 
 
 def main(argv: list[str]) -> int:
@@ -43,15 +44,15 @@ def main(argv: list[str]) -> int:
     corrections = overrides.read(arguments.overrides, chosen) if arguments.overrides else None
     found = relabel(root, corrections, arguments.private)
     if not found.reads_rules:
-        print(f"{root} has no full headers: rules were not read again", file=sys.stderr)
+        print(f"{shown(root)} has no full headers: rules were not read again", file=sys.stderr)
     if not found.is_new:
-        print(f"{root}: nothing changed, nothing written")
+        print(f"{shown(root)}: nothing changed, nothing written")
         return OK
     versions = [" and ".join(sorted({row["rules_version"] for row in rows})) for rows in (found.before, found.after)]
     print(f"rules {versions[0]} → {versions[1]}, {num_by_hand(found.after)} samples with labels set by hand")
     for label, change in changes(found, chosen).items():
         print(f"{label:<11}{change.changed:>7} changed{change.gained:>7} gained{change.lost:>7} lost")
-    print(f"{root}: labels.parquet and index.json written, {len(found.after)} samples")
+    print(f"{shown(root)}: labels.parquet and index.json written, {len(found.after)} samples")
     return OK
 
 

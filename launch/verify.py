@@ -14,6 +14,7 @@ import sys
 
 from radnet.errors import OK, USAGE
 from radnet.launch.cli import Ticker, shard_set
+from radnet.urls import shown
 
 
 def main(argv: list[str]) -> int:
@@ -36,7 +37,7 @@ def main(argv: list[str]) -> int:
     if num_problems:
         print("radnet: delete the shards and tables named, then run `radnet shard CONFIG` again", file=sys.stderr)
         return USAGE
-    print(f"{root}: whole")
+    print(f"{shown(root)}: whole")
     return OK
 
 

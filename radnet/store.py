@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from radnet.errors import UsageError
 from radnet.seal import seal, unseal
-from radnet.urls import filesystem, is_local, patiently, telling
+from radnet.urls import PATIENCE_S, ask, filesystem, is_local, make_folder, shown, telling
 
 if TYPE_CHECKING:
     import pyarrow
@@ -63,41 +63,32 @@ def join(root: str, name: str) -> str:
 
 def exists(path: str) -> bool:
     """True if the file, folder or object is there."""
-    system, inner = filesystem(path)
-    with telling(path):
-        return system.exists(inner)
+    return ask(path, lambda system, inner: system.exists(inner))
 
 
 def sizes(root: str) -> dict[str, int]:
     """Name → bytes of the files directly in a folder or below a URL; {} where there is none."""
-    system, inner = filesystem(root)
-    with telling(root):
-        try:
-            found = system.ls(inner, detail=True)
-        except FileNotFoundError:
-            return {}
+    try:
+        found = ask(root, lambda system, inner: system.ls(inner, detail=True))
+    except FileNotFoundError:
+        return {}
     return {entry["name"].rsplit("/", 1)[-1]: int(entry["size"] or 0) for entry in found if entry["type"] == "file"}
 
 
 def remove(path: str) -> None:
     """Delete a file or object, if it is there."""
-    system, inner = filesystem(path)
-    with telling(path), suppress(FileNotFoundError):
-        system.rm_file(inner)
+    with suppress(FileNotFoundError):
+        ask(path, lambda system, inner: system.rm_file(inner))
 
 
 def read_bytes(path: str) -> bytes:
     """The whole file. Raises FileNotFoundError."""
-    system, inner = filesystem(path)
-    with telling(path):
-        return system.cat_file(inner)
+    return ask(path, lambda system, inner: system.cat_file(inner))
 
 
 def read_range(path: str, start: int, end: int) -> bytes:
     """Bytes start to end (exclusive) of a file, fewer where it ends before. Raises FileNotFoundError."""
-    system, inner = filesystem(path)
-    with telling(path):
-        return system.cat_file(inner, start=start, end=end)
+    return ask(path, lambda system, inner: system.cat_file(inner, start=start, end=end))
 
 
 @contextmanager
@@ -137,13 +128,8 @@ def writing(path: str, mode: int = 0o644) -> Iterator[BinaryIO]:
     with _temporary(Path(tempfile.gettempdir()), Path(str(path)).name) as file:
         yield file
         file.flush()
-        patiently(lambda: _put(file.name, path))
-
-
-def _put(local: str, path: str) -> None:
-    system, inner = filesystem(path)
-    with telling(path):
-        system.put_file(local, inner)
+        make_folder(str(path).rpartition("/")[0])
+        ask(path, lambda system, inner: system.put_file(file.name, inner), PATIENCE_S)
 
 
 @contextmanager
@@ -239,7 +225,8 @@ def read_index(root: str) -> Index:
     schema is another.
     """
     path = join(root, "index.json")
-    damaged = f"{path} is damaged; delete it and run `radnet shard CONFIG` again"
+    root, named = shown(root), shown(path)
+    damaged = f"{named} is damaged; delete it and run `radnet shard CONFIG` again"
     try:
         content = read_bytes(path)
         schema = json.loads(content)["schema"]
@@ -252,7 +239,7 @@ def read_index(root: str) -> Index:
     except (ValueError, KeyError, TypeError):
         raise UsageError(damaged) from None
     if schema != SCHEMA:
-        _refuse_schema(path, schema)
+        _refuse_schema(named, schema)
     try:
         values = unseal(content)
         splits = {name: [ShardInfo(**shard) for shard in split["shards"]] for name, split in values["splits"].items()}
@@ -272,13 +259,12 @@ def read_table(path: str) -> "pyarrow.Table":
     import pyarrow
     import pyarrow.parquet
 
+    content = read_bytes(path)
     try:
-        table = pyarrow.parquet.read_table(pyarrow.BufferReader(read_bytes(path)))
+        table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
         table.validate(full=True)
-    except FileNotFoundError:
-        raise
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())[:200]})") from None
+    except (pyarrow.ArrowException, OSError, ValueError) as error:  # of Arrow, for bytes that are no table
+        raise ValueError(f"{shown(path)} is damaged ({' '.join(str(error).split())[:200]})") from None
     return table
 
 
@@ -288,9 +274,13 @@ def read_labels(root: str) -> "pyarrow.Table":
     try:
         table = read_table(path)
     except FileNotFoundError:
-        raise UsageError(f"{path} does not exist; run `radnet shard CONFIG` to finish the shard set") from None
+        raise UsageError(f"{shown(path)} does not exist; run `radnet shard CONFIG` to finish the shard set") from None
+    except UsageError:
+        raise
     except ValueError as error:
         raise UsageError(f"{error}; delete it and run `radnet shard CONFIG` again") from None
     if missing := [name for name in LABEL_COLUMNS if name not in table.column_names]:
-        raise UsageError(f"{path} has no column {', '.join(missing)}; delete it and run `radnet shard CONFIG` again")
+        raise UsageError(
+            f"{shown(path)} has no column {', '.join(missing)}; delete it and run `radnet shard CONFIG` again"
+        )
     return table

@@ -1,4 +1,4 @@
-"""Paths and URLs of any fsspec store: opened in one way, errors of one kind, patience with those that are away."""
+"""Paths and URLs of fsspec stores: opened in one way, errors of one kind, patience with those that are away."""
 
 import errno
 import os
@@ -20,6 +20,8 @@ PATIENCE_S = 300.0  # with a store that is away or answers with errors
 # Bytes that trickle are waited for; a connection on which nothing comes for a minute is dead.
 _S3 = {"connect_timeout": 10, "read_timeout": 60, "retries": {"mode": "standard", "max_attempts": 5}}
 _STORES = ("botocore", "aiobotocore", "s3fs", "gcsfs", "adlfs", "azure", "aiohttp", "google", "fsspec", "asyncio")
+# An object appears whole, in a place that need not exist; the others have folders to be made.
+_OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory")
 _HOPELESS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
@@ -34,8 +36,16 @@ def is_public(url: str) -> bool:
 
 
 def shown(url: str) -> str:
-    """The URL without user, password and query, for messages."""
-    return re.sub(r"[?#].*", "", re.sub(r"://[^/@]*@", "://", url)) if "://" in url else url
+    """The URL without user, password and query, for messages; a path as it is."""
+    scheme, separator, rest = str(url).partition("://")
+    if not separator:
+        return str(url)
+    rest = re.split(r"[?#]", rest)[0]
+    user, at, place = rest.rpartition("@") if ":" in rest.partition("@")[0] else ("", "", rest)
+    if not at:
+        authority, slash, path = rest.partition("/")
+        place = authority.rpartition("@")[2] + slash + path
+    return f"{scheme}://{place}"
 
 
 def filesystem(path: str) -> tuple["fsspec.AbstractFileSystem", str]:
@@ -49,13 +59,14 @@ def filesystem(path: str) -> tuple["fsspec.AbstractFileSystem", str]:
     options: dict[str, Any] = {}
     if str(path).startswith(("s3://", "s3a://")):
         options = {"use_listings_cache": False, "config_kwargs": _S3}
-        has_credentials = "AWS_ACCESS_KEY_ID" in os.environ or "AWS_PROFILE" in os.environ
-        if is_public(str(path)) and not has_credentials:
+        # Whose credentials are for another store keeps a copy of IDC there; AWS itself asks for none.
+        is_elsewhere = "AWS_ENDPOINT_URL_S3" in os.environ or "AWS_ENDPOINT_URL" in os.environ
+        if is_public(str(path)) and not is_elsewhere:
             options["anon"] = True
     try:
         return url_to_fs(str(path), **options)
     except (ImportError, ValueError) as error:
-        raise UsageError(f"{shown(str(path))} cannot be opened ({' '.join(str(error).split())[:200]})") from None
+        raise UsageError(f"{shown(path)} cannot be opened ({' '.join(str(error).split())[:200]})") from None
 
 
 @contextmanager
@@ -63,27 +74,41 @@ def telling(path: str) -> Iterator[None]:
     """Turn what a store raises in its own kinds into an OSError that names the kind and the place, and no secret."""
     try:
         yield
+    except PermissionError as error:
+        raise error if error.errno else PermissionError(errno.EACCES, "the store refuses", shown(path)) from None
     except (OSError, UsageError, MemoryError):
         raise
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in _STORES:
             raise
-        raise OSError(errno.EIO, f"the store answers {type(error).__name__}", shown(str(path))) from None
+        raise OSError(errno.EIO, f"the store answers {type(error).__name__}", shown(path)) from None
 
 
-def patiently(function: Callable[[], Result], patience_s: float = PATIENCE_S) -> Result:
-    """function(), again and again for `patience_s` seconds while a store is away, with growing pauses.
+def ask(path: str, question: Callable[["fsspec.AbstractFileSystem", str], Result], patience_s: float = 0.0) -> Result:
+    """question(file system, path inside it); where the store is away again and again, with growing pauses, for
+    patience_s seconds: a person waits for an answer, and a run of days should outlive an outage of minutes.
 
-    What no waiting mends (a missing object, a refusal) is raised at once, the rest after that time.
+    What no waiting mends (a missing object, a refusal) and what a local disk answers is raised at once, the rest after
+    that time; all as OSError. Raises UsageError as `filesystem`.
     """
-    end, pause_s = time.monotonic() + patience_s, 1.0
+    system, inner = filesystem(path)
+    end_s, pause_s = time.monotonic() + patience_s, 1.0
     while True:
         try:
-            return function()
+            with telling(path):
+                return question(system, inner)
         except _HOPELESS:
             raise
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) or time.monotonic() + pause_s > end:
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+            if is_local(path) or is_full or time.monotonic() + pause_s > end_s:
                 raise
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, 30.0)
+
+
+def make_folder(url: str) -> None:
+    """Make a folder on a store that has some; on an object store there are none, and a mistyped bucket must not be
+    made."""
+    if url.partition("://")[0] not in _OBJECT_STORES:
+        ask(url, lambda system, inner: system.makedirs(inner, exist_ok=True))

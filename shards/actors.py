@@ -7,10 +7,7 @@ out-of-memory killer) costs one retry; then its items are tried one by one, and 
 import math
 import os
 import secrets
-import signal
 import socket
-import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,8 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from radnet.errors import SAVED_ON_SIGNAL, UsageError
+from radnet.errors import UsageError
 from radnet.shards.hands import Hand, Hands
+from radnet.shards.sigterm import sigterm_means_again
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -71,33 +69,10 @@ def session(num_workers: int, address: str) -> Iterator[int]:
             **options,
         )
     try:
-        with _sigterm_means_again():
+        with sigterm_means_again():
             yield cores
     finally:
         ray.shutdown()
-
-
-@contextmanager
-def _sigterm_means_again() -> Iterator[None]:
-    """Leave on SIGTERM as what can be run again. Ray's own handler leaves with 1, a bug of ours; and where the signal
-    comes during a call of Ray's, Ray makes 1 of any code."""
-    told: list[int] = []
-
-    def leave(number: int, frame: object) -> None:
-        told.append(number)
-        sys.exit(SAVED_ON_SIGNAL)
-
-    is_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, leave) if is_main else None
-    try:
-        yield
-    except SystemExit:
-        if told:
-            sys.exit(SAVED_ON_SIGNAL)
-        raise
-    finally:
-        if is_main:
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _knock(address: str) -> None:
@@ -240,20 +215,36 @@ def _find_killers(
     """Try the items of a task one by one; returns a live worker and the positions that kill one."""
     import ray
 
-    task, killers, hand = entry.task, set(entry.killers), hands.new()
+    task, killers, hand = entry.task, set(entry.killers), _started(hands, limit_s)
     for position in sorted(set(range(len(task.items))) - entry.killers):
-        try:
-            ray.get(hand.begin())
-            reference = hand.start(f"{task.name}, item {position} alone", probe, task, position)
-            ray.get(_wait({reference: (hand.actor, time.monotonic() + limit_s)}, limit_s))
-        except hands.dead:
-            killers.add(position)
-            hand = hands.new()
+        for death in (1, 2):  # one may be the machine's
+            try:
+                reference = hand.start(f"{task.name}, item {position} alone", probe, task, position)
+                ray.get(_wait({reference: (hand.actor, time.monotonic() + limit_s)}, limit_s))
+                break
+            except hands.dead:
+                hand = _started(hands, limit_s)
+                if death == 2:
+                    killers.add(position)
     if killers == entry.killers:
         raise UsageError(
             f"{task.name} kills its worker though none of its series does alone; lower num_workers and run again"
         )
     return hand, frozenset(killers)
+
+
+def _started(hands: Hands, limit_s: float) -> Hand:
+    """A new worker that lives. Raises UsageError where none can be started."""
+    import ray
+
+    for _ in range(3):
+        hand = hands.new()
+        try:
+            ray.get(_wait({hand.begin(): (hand.actor, math.inf)}, limit_s))
+            return hand
+        except hands.dead:
+            continue
+    raise UsageError("Ray's workers die before they have done anything, perhaps for want of memory; run again")
 
 
 def run_tasks(

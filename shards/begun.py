@@ -16,6 +16,7 @@ from typing import Any
 
 from radnet import store
 from radnet.errors import UsageError
+from radnet.seal import seal, unseal
 from radnet.shards.config import ShardConfig, fingerprint, settings
 from radnet.shards.listing import Listing
 from radnet.shards.privacy import PrivacyKey
@@ -56,7 +57,7 @@ def fingerprints(listings: Sequence[Listing], config: ShardConfig, key: PrivacyK
     key; under "times" when the files were modified, hashed so that it tells nobody anything."""
     names, times = hashlib.sha256(), hashlib.sha256()
     for listing in listings:
-        names.update(json.dumps([listing.kind, *listing.origin[:5]]).encode())
+        names.update(json.dumps([listing.kind, *listing.origin.identity]).encode())
         skipped = len(listing.root.rstrip("/")) + 1 if listing.root else 0
         for file, (size, mtime_ns) in zip(listing.files, listing.stamps, strict=True):
             names.update(os.fsencode(f"{file[skipped:]}\0{size}\n"))
@@ -72,13 +73,13 @@ def fingerprints(listings: Sequence[Listing], config: ShardConfig, key: PrivacyK
 def write(out: str, prints: dict[str, str], config: ShardConfig) -> None:
     """Write run.json: from now on the set is begun."""
     content = {"schema": store.SCHEMA, "fingerprints": prints, "settings": settings(config)}
-    store.write_atomic(store.join(out, RUN), (json.dumps(content, indent=1) + "\n").encode())
+    store.write_atomic(store.join(out, RUN), seal(content))
 
 
 def read(out: str) -> Begun | None:
     """What the set in `out` was begun with, None where there is none. Raises UsageError where that is damaged."""
     try:
-        content = json.loads(store.read_bytes(store.join(out, RUN)))
+        content = unseal(store.read_bytes(store.join(out, RUN)))
         prints = {name: str(content["fingerprints"][name]) for name in (*PUBLIC_PRINTS, "times")}
         return Begun(prints, dict(content["settings"]))
     except FileNotFoundError:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from radnet import store
 from radnet.errors import UsageError
@@ -24,6 +25,7 @@ from radnet.shards.plan import SPLITS, Plan, ShardJob, plan
 from radnet.shards.privacy import PrivacyKey, load_key
 from radnet.shards.progress import Progress
 from radnet.shards.sample import BuildTask, Recipe, build_shard, ledger_row, probe
+from radnet.shards.sigterm import sigterm_means_again
 from radnet.shards.write import Sidecar, finished
 from radnet.urls import is_local, shown
 
@@ -73,7 +75,7 @@ def build(config: ShardConfig, say: Say, extend: bool = False) -> Totals:
     private = begun.private_folder(out, config.privacy.folder)
     key = load_key(config.privacy.key)
     corrections = overrides.read(config.overrides, EVERY_CLASS) if config.overrides else Overrides()
-    with _refusing_what_the_machine_does(out):
+    with sigterm_means_again(), _refusing_what_the_machine_does(out):
         listings = list_sources(config, key)
         begun.refuse_foreign(out, private)
         private.mkdir(parents=True, exist_ok=True)
@@ -83,8 +85,12 @@ def build(config: ShardConfig, say: Say, extend: bool = False) -> Totals:
             run = _Run(config, out, private, key, listings, prints, corrections, say, still_owner)
             is_new, is_grown = _compare(run, extend)
             if not is_new and not is_grown and (done := _finished_totals(run)) is not None:
-                say(f"{shown(out)} is finished; nothing to do")
+                by_hand = "; for overrides run radnet relabel" if config.overrides else ""
+                say(f"{shown(out)} is finished; nothing to do{by_hand}")
                 return done
+            before = tables.labels_before(out)  # of the set that grows, or is mended
+            if _is_finished(out, prints):
+                store.remove(store.join(out, "index.json"))  # for what has an index counts as finished
             _clear_leftovers(run)
             with actors.session(config.num_workers, config.address) as num_workers:
                 refuse_unshared(out, config)
@@ -93,7 +99,7 @@ def build(config: ShardConfig, say: Say, extend: bool = False) -> Totals:
                 planned = _plan(run, entries, is_new, is_grown)
                 _build_shards(run, planned, entries, num_workers)
             _clear_leftovers(run)  # of workers that died
-            return _finish(run, planned, entries)
+            return _finish(run, planned, entries, before)
 
 
 @contextmanager
@@ -139,7 +145,7 @@ def _is_finished(out: str, prints: Mapping[str, str]) -> bool:
 
 
 def _finished_totals(run: _Run) -> Totals | None:
-    """The totals, if all that the index names is there; else it goes first: what has an index counts as finished."""
+    """The totals, if all that the index names is there."""
     if not _is_finished(run.out, run.prints):
         return None  # never finished, or of before an extension: readers may go on with that
     index, sizes = store.read_index(run.out), store.sizes(run.out)
@@ -149,10 +155,7 @@ def _finished_totals(run: _Run) -> Totals | None:
     is_whole = all(name in sizes for name in needed)
     is_whole = is_whole and all(sizes.get(f"{name}.tar") == num_bytes for name, num_bytes in tars.items())
     has_totals = index.totals.keys() == {*Status, "num_bytes"} and all(type(n) is int for n in index.totals.values())
-    if is_whole and has_totals:
-        return Totals(**index.totals)
-    store.remove(store.join(run.out, "index.json"))
-    return None
+    return Totals(**index.totals) if is_whole and has_totals else None
 
 
 def _clear_leftovers(run: _Run) -> None:
@@ -163,18 +166,21 @@ def _clear_leftovers(run: _Run) -> None:
 
 def _entries(run: _Run, num_workers: int) -> list[Entry]:
     """The inventory: as an earlier run of the same inputs left it, else read anew."""
-    entries = kept.load(run.private, run.listings)
+    made_of = kept.made_of(run.out, run.private, run.prints, run.listings)
+    entries = kept.load(run.private, made_of)
     if entries is None:
         entries = intake.read_entries(run.listings, run.key, num_workers, run.say)
         entries = with_hashes(entries, num_workers, run.say)
-        kept.save(run.private, entries)
+        kept.save(run.private, entries, made_of)
     return entries
 
 
 def _plan(run: _Run, entries: Sequence[Entry], is_new: bool, is_grown: bool) -> Plan:
     """The plan of the set: the one it was begun with, with more shards where it grew. Written before run.json."""
     if not is_new and not is_grown:
-        return planfile.read(run.out, run.config).plan
+        planned = planfile.read(run.out, run.config).plan
+        _refuse_others(run, planned, entries)
+        return planned
     before = None
     if is_grown:
         written = planfile.read(run.out, run.config)
@@ -187,6 +193,18 @@ def _plan(run: _Run, entries: Sequence[Entry], is_new: bool, is_grown: bool) -> 
     if is_grown:
         run.say(f"{made.num_series - before.num_series} new series in {len(made.jobs) - len(before.jobs)} new shards")
     return made
+
+
+def _refuse_others(run: _Run, planned: Plan, entries: Sequence[Entry]) -> None:
+    """Raise UsageError where the plan is of other series than those read now, and have them read anew next time."""
+    wanted = {key for job in planned.jobs for key in job.series_keys} | planned.refused.keys()
+    found = {entry.key for entry in entries if entry.code == Code.OK}
+    if wanted != found:
+        kept.drop(run.private)
+        raise UsageError(
+            f"of the series that {shown(run.out)} was planned with {len(wanted - found)} are read as others or as none "
+            f"now, and {len(found - wanted)} are new; run again with the radnet it was begun with, or name a new folder"
+        )
 
 
 def _build_shards(run: _Run, planned: Plan, entries: Sequence[Entry], num_workers: int) -> None:
@@ -228,8 +246,8 @@ def _is_local(listing: Listing) -> bool:
     return not listing.files or is_local(listing.files[0])
 
 
-def _finish(run: _Run, planned: Plan, entries: Sequence[Entry]) -> Totals:
-    """Tables, attribution, and index.json last."""
+def _finish(run: _Run, planned: Plan, entries: Sequence[Entry], before: Mapping[str, dict[str, Any]]) -> Totals:
+    """Tables, attribution, and index.json last. before: what the labels were when the set was finished before."""
     sizes = store.sizes(run.out)
     sidecars = {job.name: _sidecar(run, job, sizes) for job in planned.jobs}
     ledger_rows = [row for sidecar in sidecars.values() for row in sidecar.ledger]
@@ -239,12 +257,12 @@ def _finish(run: _Run, planned: Plan, entries: Sequence[Entry]) -> Totals:
         elif entry.key in planned.refused:
             ledger_rows.append(ledger_row(entry, *planned.refused[entry.key]))
     run.still_owner()
-    before = tables.labels_before(run.out)
-    labels = [before.get(row["key"], row) for sidecar in sidecars.values() for row in sidecar.labels]
+    labels = [row | before.get(row["key"], {}) for sidecar in sidecars.values() for row in sidecar.labels]
     labels = [run.corrections.apply(row["key"], row) for row in labels]
     hashes = {
         "labels.parquet": tables.write_labels(store.join(run.out, "labels.parquet"), labels),
         "ledger.parquet": ledger.write(store.join(run.out, "ledger.parquet"), ledger_rows),
+        begun.PLAN: store.sha256(store.join(run.out, begun.PLAN)),
         "ATTRIBUTION": tables.write_attribution(store.join(run.out, "ATTRIBUTION"), ledger_rows, entries),
     }
     splits: dict[str, list[store.ShardInfo]] = {split: [] for split in SPLITS}

@@ -9,6 +9,7 @@ from typing import Any
 from radnet.config import group, option
 from radnet.errors import UsageError
 from radnet.shards.codec import SUFFIX
+from radnet.urls import shown
 
 OF_ONE_PROCESS = ("memory://", "pipe:")
 KINDS = ("dicom", "nifti")
@@ -76,7 +77,7 @@ def check(config: ShardConfig) -> None:
     for path in (config.out, *(source.path for source in config.sources)):
         if path.startswith(OF_ONE_PROCESS):
             raise UsageError(
-                f"{path!r} exists in one process alone; name a folder or a store that every worker reaches"
+                f"{shown(path)} exists in one process alone; name a folder or a store that every worker reaches"
             )
     if not config.sources:
         raise UsageError("sources is empty; give at least one {path: FOLDER} in the config")

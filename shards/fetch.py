@@ -4,23 +4,26 @@ Whatever a process fetches, or is about to put to a store, lies in one folder th
 killed leaves its folder; the next one on the machine removes it, for nobody holds its lock.
 """
 
+import atexit
 import fcntl
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from radnet.shards.dicom import read_header
 from radnet.shards.ledger import Code, SeriesError
 from radnet.shards.listing import stamp, stamp_of
 from radnet.shards.record import FileRecord
-from radnet.urls import filesystem, is_local, patiently, telling
+from radnet.urls import PATIENCE_S, ask, is_local
 
 _PREFIX = "radnet-"
 _LOCK = ".lock"
@@ -28,18 +31,27 @@ _HEADER_BYTES = 64 << 10  # holds nearly every header without icons and enhanced
 _AT_ONCE = 16  # requests of one process: a store answers in tens of milliseconds
 # What a header cut short may be taken for.
 _DOUBTFUL = (Code.UNREADABLE, Code.TRUNCATED, Code.BAD_NUMBER, Code.NO_GEOMETRY)
+_one_at_a_time = threading.Lock()
+
+
+def scratch() -> Path:
+    """This process's own folder for temporary files; what else makes temporary files uses it too from now on."""
+    with _one_at_a_time:
+        return _scratch()
 
 
 @cache
-def scratch() -> Path:
-    """This process's own folder for temporary files; what else makes temporary files uses it too from now on."""
+def _scratch() -> Path:
     base = Path(tempfile.gettempdir())
     for folder in base.glob(f"{_PREFIX}*"):
         _remove_if_left(folder)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+    # Nobody takes it for left before it is locked: until then its name is another.
+    folder = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=base))
     # Kept open to the end of the process: the lock is what says that somebody is there.
     descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
+    folder = folder.rename(base / folder.name[1:])
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     tempfile.tempdir = str(folder)
     return folder
 
@@ -61,30 +73,39 @@ def _remove_if_left(folder: Path) -> None:
 def read_headers(files: Sequence[str], stamps: Sequence[Sequence[int]]) -> list[FileRecord]:
     """`read_header` of every file, local or behind a URL; of the latter only the first bytes are fetched if they do.
 
-    Raises OSError where a store is away for good.
+    Raises OSError where a store is away for good, or refuses.
     """
     if all(map(is_local, files)):
         return [read_header(file) for file in files]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(_read_remote, files, stamps))
+        return list(pool.map(_read_any, files, stamps))
 
 
-def _read_remote(url: str, stamped: Sequence[int]) -> FileRecord:
+def _read_any(file: str, stamped: Sequence[int]) -> FileRecord:
+    if is_local(file):
+        return read_header(file)
     size, mtime_ns = stamped
-    record = FileRecord(path=url, num_bytes=max(size, 0), mtime_ns=mtime_ns)
-    if not size:
-        return replace(record, code=Code.UNREADABLE, detail="the file is empty")
     try:
-        start = _read_start(url, size) if size > _HEADER_BYTES else None
-        if start is None or not _is_sure(start):
-            with _fetched_one(url) as file:
-                start = read_header(str(file))
-        record = start
-    except FileNotFoundError:
-        record = FileRecord(path=url, code=Code.UNREADABLE, detail="it is listed, and not there")
-    except PermissionError:
-        record = FileRecord(path=url, code=Code.UNREADABLE, detail="the store refuses to give it")
-    return replace(record, path=url, num_bytes=max(size, 0) or record.num_bytes, mtime_ns=mtime_ns)
+        record = (
+            _read_remote(file, size) if size else FileRecord(file, code=Code.UNREADABLE, detail="the file is empty")
+        )
+    except SeriesError as error:
+        record = FileRecord(file, code=error.code, detail=error.detail)
+    return replace(record, path=file, num_bytes=max(size, 0) or record.num_bytes, mtime_ns=mtime_ns)
+
+
+def _read_remote(url: str, size: int) -> FileRecord:
+    """The header, from the start of the file where that is enough, the rest being a hole of the right length."""
+    with tempfile.TemporaryDirectory(dir=scratch()) as folder:
+        path = Path(folder) / "file"
+        if size > _HEADER_BYTES:
+            path.write_bytes(_ask(url, lambda system, inner: system.cat_file(inner, start=0, end=_HEADER_BYTES)))
+            os.truncate(path, size)
+            record = read_header(str(path))
+            if _is_sure(record):
+                return record
+        _ask(url, lambda system, inner: system.get_file(inner, str(path)))
+        return read_header(str(path))
 
 
 def _is_sure(record: FileRecord) -> bool:
@@ -93,34 +114,17 @@ def _is_sure(record: FileRecord) -> bool:
     return record.code not in _DOUBTFUL and (record.pixel_offset or math.inf) <= _HEADER_BYTES
 
 
-def _read_start(url: str, size: int) -> FileRecord:
-    """The header of a file of which only the start is here: the rest is a hole of the right length."""
-    system, inner = filesystem(url)
-    with telling(url):
-        start = patiently(lambda: system.cat_file(inner, start=0, end=_HEADER_BYTES))
-    with tempfile.NamedTemporaryFile(dir=scratch()) as file:
-        file.write(start)
-        file.truncate(size)
-        file.flush()
-        return read_header(file.name)
+def _ask(url: str, question: Callable[[Any, str], Any]) -> Any:
+    """`urls.ask` for a file that was listed: raises SeriesError(UNREADABLE) where it is gone.
 
-
-@contextmanager
-def _fetched_one(url: str) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir=scratch()) as folder:
-        path = Path(folder) / "file"
-        _get(url, path)
-        yield path
-
-
-def _get(url: str, path: Path) -> None:
-    system, inner = filesystem(url)
-
-    def get() -> None:
-        with telling(url):
-            system.get_file(inner, str(path))
-
-    patiently(get)
+    A refusal is raised as it is, an OSError: credentials that ran out are no damage of a file.
+    """
+    try:
+        return ask(url, question, PATIENCE_S)
+    except FileNotFoundError as error:
+        if error.filename and str(error.filename).startswith(str(scratch())):
+            raise  # this machine's own disk
+        raise SeriesError(Code.UNREADABLE, "a file that was listed is gone") from None
 
 
 class Fetched:
@@ -132,14 +136,16 @@ class Fetched:
     def __init__(self, files: Sequence[str], stamps: Sequence[Sequence[int]]) -> None:
         self._folder: Path | None = None
         self.files = list(files)
+        for file, stamped in zip(files, stamps, strict=True):
+            if is_local(file) and stamp(file) != list(stamped):
+                raise _changed()
         if all(map(is_local, files)):
-            for file, stamped in zip(files, stamps, strict=True):
-                _refuse_changed(stamp(file), stamped)
             return
         self._folder = Path(tempfile.mkdtemp(dir=scratch()))
         try:
             # Names keep the order of the URLs, in which headers were read.
-            self.files = [str(self._folder / f"{number:06d}") for number in range(len(files))]
+            targets = [str(self._folder / f"{number:06d}") for number in range(len(files))]
+            self.files = [file if is_local(file) else path for file, path in zip(files, targets, strict=True)]
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 list(pool.map(_get_checked, files, self.files, stamps))
         except BaseException:
@@ -153,23 +159,19 @@ class Fetched:
 
 
 def _get_checked(url: str, path: str, stamped: Sequence[int]) -> None:
-    system, inner = filesystem(url)
-    try:
-        with telling(url):
-            info = patiently(lambda: system.info(inner))
-        _refuse_changed(stamp_of(info), stamped)
-        _get(url, Path(path))
-    except FileNotFoundError:
-        raise SeriesError(Code.UNREADABLE, "a file is gone since it was listed") from None
-    except PermissionError:
-        raise SeriesError(Code.UNREADABLE, "the store refuses to give a file") from None
+    if is_local(url):
+        return
+    found = stamp_of(_ask(url, lambda system, inner: system.info(inner)))
+    # A store need not tell everything each time it is asked.
+    if any(now != then for now, then in zip(found, stamped, strict=True) if min(now, then) >= 0):
+        raise _changed()
+    _ask(url, lambda system, inner: system.get_file(inner, path))
     if stamped[0] >= 0 and os.path.getsize(path) != stamped[0]:
-        raise SeriesError(Code.CHANGED, "a file differs in size from the one in the inventory")
+        raise _changed()
 
 
-def _refuse_changed(found: Sequence[int], stamped: Sequence[int]) -> None:
-    if list(found) != list(stamped):
-        raise SeriesError(Code.CHANGED, "a file differs in size or time from the one in the inventory")
+def _changed() -> SeriesError:
+    return SeriesError(Code.CHANGED, "a file differs in size or time from the one in the inventory")
 
 
 @contextmanager

@@ -72,4 +72,7 @@ class Hand:
 
 
 def _nothing() -> None:
-    """What a worker does first."""
+    """What a worker does first: all its temporary files lie in a folder that goes with it."""
+    from radnet.shards.fetch import scratch
+
+    scratch()

@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 
-from fsspec.core import url_to_fs
-
 from radnet import store
 from radnet.errors import UsageError
+from radnet.urls import filesystem, make_folder, shown
 
 BEAT_S = 30.0
 STALE_S = 120.0
@@ -50,7 +49,7 @@ class Lease:
 
     def __init__(self, root: str, beat_s: float, stale_s: float) -> None:
         self.root, self.beat_s, self.stale_s = root, beat_s, stale_s
-        self.shown = re.sub(r"://[^/@]*@", "://", root)  # without user and password
+        self.shown = shown(root)
         self.token, self.generation, self.last_sign = secrets.token_hex(8), 0, _now()
         self.ended, self.is_lost = threading.Event(), False
 
@@ -65,7 +64,8 @@ class Lease:
     def acquire(self) -> None:
         """Create the next generation, or raise UsageError as `holding` does."""
         try:
-            self.filesystem, self.folder = url_to_fs(store.join(self.root, "lease"))
+            make_folder(store.join(self.root, "lease"))
+            self.filesystem, self.folder = filesystem(store.join(self.root, "lease"))
             age_s = self._create()
         except Exception as error:  # stores raise their own kinds for a refusal, a wrong name, a dead network
             advice = f"({type(error).__name__}); check the URL, its permissions and the network"

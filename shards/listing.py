@@ -16,7 +16,7 @@ from radnet.shards.inventory.idc import lookup
 from radnet.shards.ledger import SeriesError
 from radnet.shards.nifti import Case, list_cases
 from radnet.shards.privacy import PrivacyKey
-from radnet.urls import filesystem, is_local, is_public, shown, telling
+from radnet.urls import PATIENCE_S, ask, is_local, is_public, shown
 
 _LISTED_AT_ONCE = 32  # folders of a store
 _FROM_INVENTORY = ["aws_bucket", "crdc_series_uuid", "collection_id", "license_short_name", "split", "selected"]
@@ -65,6 +65,8 @@ def _list(source: SourceConfig, out: str) -> list[Listing]:
             raise UsageError(
                 f"source {shown(path)} is of kind {source.kind}, which is read from local folders; copy it"
             )
+        if not is_local(out) and (f"{out}/".startswith(f"{path.rstrip('/')}/") or f"{path}/".startswith(f"{out}/")):
+            raise UsageError(f"source {shown(path)} and out {shown(out)} lie in each other; keep them apart")
         return [of_url(path, origin)]
     if os.path.isfile(path):
         return of_manifest(Path(path), origin)
@@ -110,16 +112,21 @@ def of_url(url: str, origin: Origin) -> Listing:
     return Listing(origin, url, list(found), list(found.values()))
 
 
-def _find(url: str) -> dict[str, list[int]]:
+def _find(url: str, patience_s: float = 0.0) -> dict[str, list[int]]:
     if url.startswith(OF_ONE_PROCESS):
         raise UsageError(f"source {shown(url)} exists in one process alone; name a store that every worker reaches")
-    system, inner = filesystem(url)
+    if "::" in url:
+        raise UsageError(f"source {shown(url)} is a chain of stores; unpack it and name one")
     try:
-        with telling(url):
-            found = system.find(inner, detail=True)
+        found = ask(url, lambda system, inner: (inner, system.find(inner, detail=True)), patience_s)
     except (OSError, ValueError) as error:  # a refusal, a wrong name, a dead network
+        if isinstance(error, UsageError):
+            raise
         raise UsageError(f"source {shown(url)} cannot be listed ({type(error).__name__}); check the URL") from None
-    files = {system.unstrip_protocol(name): info for name, info in found.items() if info.get("type") != "directory"}
+    inner, infos = found
+    # By what the user wrote, for a file system's own names lack host and user.
+    base, skipped = url.rstrip("/"), len(inner.rstrip("/"))
+    files = {base + name[skipped:]: info for name, info in infos.items() if info.get("type") != "directory"}
     return {name: stamp_of(info) for name, info in sorted(files.items())}
 
 
@@ -128,7 +135,8 @@ def stamp_of(info: dict[str, Any]) -> list[int]:
     size = info.get("size")
     time = next((info[name] for name in ("LastModified", "mtime", "updated", "last_modified") if info.get(name)), None)
     seconds = time.timestamp() if hasattr(time, "timestamp") else time
-    return [-1 if size is None else int(size), int(seconds * 1e9) if isinstance(seconds, int | float) else -1]
+    # Whole seconds: stores that list milliseconds leave them out when they are asked for one file.
+    return [-1 if size is None else int(size), int(seconds) * 10**9 if isinstance(seconds, int | float) else -1]
 
 
 def of_manifest(path: Path, origin: Origin) -> list[Listing]:
@@ -139,7 +147,7 @@ def of_manifest(path: Path, origin: Origin) -> list[Listing]:
     """
     places = _of_inventory(path, origin) if path.suffix == ".parquet" else _of_lines(path, origin)
     with ThreadPoolExecutor(_LISTED_AT_ONCE) as pool:
-        found = list(pool.map(_find, places))
+        found = list(pool.map(lambda url: _find(url, PATIENCE_S), places))
     by_origin: dict[Origin, dict[str, list[int]]] = {}
     for (url, of), files in zip(places.items(), found, strict=True):
         if not files:
@@ -184,13 +192,12 @@ def _of_inventory(path: Path, origin: Origin) -> dict[str, Origin]:
         said = " ".join(str(error).split())[:200]
         raise UsageError(f"{path} is no inventory of IDC ({said}); make one with `radnet inventory --idc`") from None
     known = lookup("crdc_series_uuid", [row["crdc_series_uuid"] for row in rows if row["selected"]])
-    return {
-        f"s3://{row['aws_bucket']}/{row['crdc_series_uuid']}/": _origin(
-            known.get(row["crdc_series_uuid"], row), origin
-        )._replace(split=row["split"] or "")
-        for row in rows
-        if row["selected"]
-    }
+    places: dict[str, Origin] = {}
+    for row in (row for row in rows if row["selected"]):
+        url = f"s3://{row['aws_bucket']}/{row['crdc_series_uuid']}/"
+        otherwise = origin._replace(is_public=is_public(url))
+        places[url] = _origin(known.get(row["crdc_series_uuid"], row), otherwise)._replace(split=row["split"] or "")
+    return places
 
 
 def _origin(row: dict[str, Any] | None, otherwise: Origin) -> Origin:
@@ -201,7 +208,7 @@ def _origin(row: dict[str, Any] | None, otherwise: Origin) -> Origin:
         licence=row["license_short_name"] or "",
         doi=row.get("source_DOI") or "",
         release=row.get("release") or "",
-        is_public=True,
+        is_public=otherwise.is_public,
     )
 
 

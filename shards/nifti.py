@@ -110,6 +110,7 @@ def read_case(
 def middle_case(image: str) -> tuple[np.ndarray, int]:
     """Stored values of the slice in the middle of the last axis, and the length of that axis. Raises SeriesError."""
     image_file = _open(image)
+    _refuse_colours(image_file)
     num_slices = _shape(image_file)[2]
     with guard(Code.TRUNCATED):
         return np.asanyarray(image_file.dataobj[:, :, num_slices // 2]).reshape(_shape(image_file)[:2]), num_slices
@@ -184,10 +185,14 @@ def _affine(file: "Nifti1Image") -> np.ndarray | None:
     return RAS_TO_LPS @ affine if abs(np.linalg.det(affine[:3, :3])) > 1e-6 else None
 
 
-def _voxels(file: "Nifti1Image") -> np.ndarray:
-    """[I,J,K] with the file's own scaling applied."""
+def _refuse_colours(file: "Nifti1Image") -> None:
     if file.get_data_dtype().fields is not None or file.get_data_dtype().kind == "c":
         raise SeriesError(Code.COLOUR, "voxels are colours or complex numbers")
+
+
+def _voxels(file: "Nifti1Image") -> np.ndarray:
+    """[I,J,K] with the file's own scaling applied."""
+    _refuse_colours(file)
     with guard(Code.TRUNCATED):
         voxels = np.asanyarray(file.dataobj).reshape(_shape(file))
     # Also what is finite in float64 alone; "not" because a comparison with nan is false.

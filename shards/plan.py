@@ -84,7 +84,7 @@ def _refusal(entry: Entry, config: ShardConfig) -> tuple[Code, str] | None:
     for pattern in config.exclude_licences:
         if fnmatch(_plain(licence), _plain(pattern)):
             return Code.LICENCE, f"{licence or 'no licence'}, as exclude_licences says"
-    if config.faces == "exclude" and entry.face != "no" and entry.kind == "dicom":
+    if config.faces == "exclude" and entry.face != "no":
         return Code.FACE, "its parts are not known" if entry.face == "unknown" else ""
     return None
 

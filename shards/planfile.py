@@ -11,6 +11,7 @@ from radnet.shards.inventory import Entry
 from radnet.shards.ledger import Code
 from radnet.shards.plan import Plan, job
 from radnet.shards.privacy import PrivacyKey
+from radnet.urls import shown
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Planned:
 def mark(entry: Entry, key: PrivacyKey) -> str:
     """Another one where a file of the series was added, removed or replaced, or it comes from elsewhere; it tells
     nobody else anything."""
-    return key.hash("mark", "\0".join((entry.mark, *entry.origin[:5])))
+    return key.hash("mark", "\0".join((entry.mark, *entry.origin.identity)))
 
 
 def write(root: str, plan: Plan, entries: Mapping[str, Entry], key: PrivacyKey) -> None:
@@ -57,8 +58,8 @@ def read(root: str, config: ShardConfig) -> Planned:
         marks = {row["key"]: row["mark"] for row in rows if row["shard"]}
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{path} is missing or damaged ({type(error).__name__}), and without it nobody knows which series belong "
-            "where; put it back, or name a new folder as out"
+            f"{shown(path)} is missing or damaged ({type(error).__name__}), and without it nobody knows which series "
+            "belong where; put it back, or name a new folder as out"
         ) from None
     common = fingerprint(settings(config))
     jobs = tuple(job(name, split, keys, common) for (name, split), keys in members.items())

@@ -17,6 +17,7 @@ from radnet.shards.overrides import LABELS, Overrides
 from radnet.shards.public import DERIVED_KEYS
 from radnet.shards.stored import places, read_members
 from radnet.shards.write import read_sidecar
+from radnet.urls import shown
 
 _FACTS = tuple(read({}).row())  # the columns that the rules write
 _FINDINGS = tuple(name for name in _FACTS if f"{name}_evidence" in _FACTS)
@@ -52,13 +53,18 @@ def relabel(root: str, corrections: Overrides | None, private: str = "") -> Rela
     inventory, as privacy.folder of the config; "" = where `radnet shard` puts it. Raises UsageError in one line where
     a key of theirs is no series, where there is nothing to read the labels from, or where something is damaged.
     """
+    with begun.only_driver(begun.absolute(root)):
+        return _relabel(root, corrections, private)
+
+
+def _relabel(root: str, corrections: Overrides | None, private: str) -> Relabelled:
     index = store.read_index(root)
     path = store.join(root, "labels.parquet")
     is_whole = store.exists(path) and store.sha256(path) == index.tables.get("labels.parquet")
     if corrections is None and not is_whole:
         raise UsageError(
-            f"{path} is not the table that index.json names (damage, or a relabelling that was interrupted); name what "
-            "was set by hand with --overrides FILE, a file of one line where nothing was, and it is made again"
+            f"{shown(path)} is not the table that index.json names (damage, or a relabelling that was interrupted); "
+            "name what was set by hand with --overrides FILE, a file of one line where nothing was: it is made again"
         )
     written = [row for shards in index.splits.values() for info in shards for row in _written(root, info)]
     before = store.read_labels(root).to_pylist() if is_whole else written
@@ -68,8 +74,8 @@ def relabel(root: str, corrections: Overrides | None, private: str = "") -> Rela
     reads_rules = headers is not None or _has_free_text(root, written)
     if not reads_rules and corrections is None:
         raise UsageError(
-            f"{root} has neither the owner's {kept.INVENTORY} nor free text in its tars, so no rule can be read again: "
-            "give --overrides, or say with --private where the inventory lies"
+            f"{shown(root)} has neither the owner's {kept.INVENTORY} nor free text in its tars, so no rule can be read "
+            "again: give --overrides, or say with --private where the inventory lies"
         )
     old = {row["key"]: row for row in before}
     if reads_rules:
@@ -82,7 +88,7 @@ def relabel(root: str, corrections: Overrides | None, private: str = "") -> Rela
     is_new = after != before or not is_whole
     if is_new:
         if store.read_index(root) != index:  # a set that grew must not lose its new shards
-            raise UsageError(f"{root} was changed by another program meanwhile; relabel it again")
+            raise UsageError(f"{shown(root)} was changed by another program meanwhile; relabel it again")
         digest = tables.write_labels(path, after)
         store.write_index(root, replace(index, tables={**index.tables, "labels.parquet": digest}))
     return Relabelled(before, after, is_new, reads_rules)
@@ -92,7 +98,7 @@ def _written(root: str, info: store.ShardInfo) -> list[Row]:
     """The rows of a shard's samples as they were when it was written."""
     sidecar = read_sidecar(store.join(root, info.name))
     if sidecar is None or sidecar.info != info:
-        raise UsageError(f"{info.name}.json is missing from {root}, or damaged; run radnet verify {root}")
+        raise UsageError(f"{info.name}.json is missing from {shown(root)}, or damaged; run radnet verify {shown(root)}")
     return sidecar.labels
 
 
@@ -101,7 +107,9 @@ def _every_key(root: str) -> list[str]:
     try:
         return [row.series_key for row in ledger.read(store.join(root, "ledger.parquet"))]
     except (FileNotFoundError, ValueError):
-        raise UsageError(f"ledger.parquet is missing from {root}, or damaged; run radnet verify {root}") from None
+        raise UsageError(
+            f"ledger.parquet is missing from {shown(root)}, or damaged; run radnet verify {shown(root)}"
+        ) from None
 
 
 def _inventory(path: Path) -> Headers | None:
@@ -113,7 +121,9 @@ def _inventory(path: Path) -> Headers | None:
         keys = (f"{row['series_key']}-{row['stack']}" if row["stack"] else row["series_key"] for row in rows)
         return {key: json.loads(row["header"]) for key, row in zip(keys, rows, strict=True)}
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read ({' '.join(str(error).split())}); take it away, or mend it") from None
+        raise UsageError(
+            f"{shown(path)} cannot be read ({' '.join(str(error).split())}); take it away, or mend it"
+        ) from None
 
 
 def _provenances(root: str, rows: Iterable[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
@@ -137,7 +147,7 @@ def _ruled(root: str, rows: Iterable[Row], headers: Headers | None) -> Iterator[
         header = provenance["header"]
         if headers is not None:
             if row["key"] not in headers:
-                raise UsageError(f"the inventory of {root} has no series {row['key']}; it is another set's")
+                raise UsageError(f"the inventory of {shown(root)} has no series {row['key']}; it is another set's")
             header = {**headers[row["key"]], **{name: header[name] for name in DERIVED_KEYS if name in header}}
         found = read(header)
         yield row | {"face": face(found), **found.row(), "rules_version": RULES_VERSION}

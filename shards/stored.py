@@ -14,6 +14,7 @@ from radnet import store
 from radnet.errors import UsageError
 from radnet.shards import idx
 from radnet.shards.codec import SUFFIX, decode
+from radnet.urls import shown
 from radnet.volume import Volume
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def places(root: str, shard: str) -> list[list[idx.Member]]:
     try:
         return idx.parse(store.read_bytes(store.join(root, name)))
     except FileNotFoundError:
-        raise UsageError(f"{name} is missing from {root}; {_verify(root)}") from None
+        raise UsageError(f"{name} is missing from {shown(root)}; {_verify(root)}") from None
     except UsageError:
         raise
     except ValueError as error:
@@ -86,7 +87,7 @@ def read_members(
         try:
             content = store.read_range(tar, place.offset, place.offset + place.num_bytes)
         except FileNotFoundError:
-            raise UsageError(f"{row['shard']}.tar is missing from {root}; {_verify(root)}") from None
+            raise UsageError(f"{row['shard']}.tar is missing from {shown(root)}; {_verify(root)}") from None
         if len(content) != place.num_bytes or zlib.crc32(content) != crc32[suffix]:
             raise UsageError(f"{place.name} in {row['shard']}.tar is damaged; {_verify(root)}")
         contents[suffix] = content
@@ -127,4 +128,4 @@ def _array(content: bytes) -> np.ndarray:
 
 
 def _verify(root: str) -> str:
-    return f"run radnet verify {root}"
+    return f"run radnet verify {shown(root)}"

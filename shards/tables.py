@@ -10,6 +10,7 @@ from radnet.shards.inventory import Entry
 from radnet.shards.ledger import LedgerRow, Status
 from radnet.store import write_atomic, write_parquet
 
+_FIXED = (*store.LABEL_COLUMNS, "collection", "num_slices", "pixel_hash")  # of a sample, whatever the rules say
 COUNTS = ("position", "num_slices")
 NUMBERS = ("_confidence", "_mm", "_deg")  # endings of columns that hold numbers; the rest is text
 
@@ -29,7 +30,8 @@ def write_labels(path: str, rows: Sequence[dict[str, Any]]) -> str:
 
 
 def labels_before(root: str) -> dict[str, dict[str, Any]]:
-    """Key → row of the labels.parquet of a set that grows: what was relabelled since its shards were written stays.
+    """Key → labels, face and rules_version of a finished set that grows or is mended: what was relabelled since its
+    shards were written stays. Where samples lie and who they are is not among them.
 
     {} where there is no finished set, or the table is not the one that its index names.
     """
@@ -37,7 +39,8 @@ def labels_before(root: str) -> dict[str, dict[str, Any]]:
         return {}
     path = store.join(root, "labels.parquet")
     is_whole = store.exists(path) and store.sha256(path) == store.read_index(root).tables.get("labels.parquet")
-    return {row["key"]: row for row in store.read_labels(root).to_pylist()} if is_whole else {}
+    rows = store.read_labels(root).to_pylist() if is_whole else []
+    return {row["key"]: {name: row[name] for name in row if name not in _FIXED} for row in rows}
 
 
 def _type(name: str) -> Any:

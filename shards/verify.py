@@ -95,7 +95,7 @@ def _check_index(index: store.Index) -> Iterator[str]:
 
 
 def _check_tables(root: str, index: store.Index) -> Iterator[str]:
-    for name in store.TABLES:
+    for name in dict.fromkeys((*store.TABLES, *index.tables)):
         yield from _check_hash(root, name, index.tables.get(name, ""))
 
 
@@ -156,6 +156,9 @@ def _check_shard(root: str, info: store.ShardInfo, rows: list[dict[str, Any]]) -
     except FileNotFoundError:
         yield f"{name}: missing"
         return
+    except OSError as error:
+        yield f"{name}: cannot be read ({error.strerror or type(error).__name__})"
+        return
     if tar.sha256 != info.sha256_tar or tar.num_bytes != info.num_bytes:
         yield f"{name}: its content has changed since it was written"
     if tar.problem:
@@ -174,7 +177,7 @@ def _check_idx(root: str, shard: str, tar: _Tar) -> Iterator[str]:
     try:
         if store.read_bytes(store.join(root, f"{shard}.idx")) != idx.whole(tar.lines):
             yield f"{shard}.idx: not the index of {shard}.tar"
-    except FileNotFoundError:
+    except OSError:
         return  # its hash was missed already
 
 

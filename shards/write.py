@@ -133,7 +133,7 @@ def read_sidecar(stem: str) -> Sidecar | None:
         ledger = [LedgerRow(**row) for row in content["ledger"]]
         labels = [row | {name: row[name] for name in store.LABEL_COLUMNS} for row in content["labels"]]
         return Sidecar(content["job"], ShardInfo(**content["info"]), labels, ledger)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -156,8 +156,8 @@ def test_an_object_that_changes_or_vanishes_fails_its_series_alone(archive, s3, 
     system = fsspec.filesystem("s3")
     save = kept.save
 
-    def save_and_damage(private, entries):
-        save(private, entries)
+    def save_and_damage(private, entries, made_of):
+        save(private, entries, made_of)
         one, other = [entry.unpack() for entry in entries if entry.code is Code.OK][:2]
         system.rm_file(one.files[0])
         system.pipe_file(other.files[0], b"another")

@@ -3,7 +3,7 @@
 from radnet.shards.inventory.entry import Entry, pack
 from radnet.shards.inventory.folder import Archive, group_all, list_files
 from radnet.shards.inventory.row import Origin, Row
-from radnet.shards.inventory.table import from_table, private_map, read_entries, to_table, write_table
+from radnet.shards.inventory.table import from_table, private_map, read_entries, read_made_of, to_table, write_table
 
 __all__ = [
     "Archive",
@@ -16,6 +16,7 @@ __all__ = [
     "pack",
     "private_map",
     "read_entries",
+    "read_made_of",
     "to_table",
     "write_table",
 ]

@@ -21,6 +21,11 @@ class Origin(NamedTuple):
     split: str = ""
     is_public: bool = False
 
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """What makes it another one: not the release of an index that lists the same."""
+        return self.collection, self.licence, self.doi, self.split
+
 
 @dataclass
 class Row:

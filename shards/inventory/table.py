@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from radnet.shards.inventory.entry import PRIVATE, Entry, pack
@@ -15,21 +15,37 @@ if TYPE_CHECKING:
 _TEXT = (
     "series_key study_key patient_key kind collection licence doi release split detail pixel_hash stratum face".split()
 )
+_MADE_OF = b"radnet made of"
 _ROWS_AT_ONCE = 2000  # unpacked in memory, whatever the size of the inventory
 
 
-def write_table(path: str, entries: Iterable[Entry]) -> None:
+def write_table(path: str, entries: Iterable[Entry], made_of: Mapping[str, str] | None = None) -> None:
     """Write inventory.parquet: the rows without `private`, in the order given; header is JSON, paths are bytes, for not
-    all are text. Whole or not at all, readable by its owner only."""
+    all are text. Whole or not at all, readable by its owner only. made_of: see `read_made_of`."""
     import pyarrow.parquet
 
     from radnet.store import writing
 
     with writing(path, 0o600) as file:
         # By name, for Parquet closes what it was handed, before the bytes have reached the disk.
-        with pyarrow.parquet.ParquetWriter(file.name, to_table([]).schema) as writer:
+        schema = to_table([]).schema.with_metadata({_MADE_OF: json.dumps(dict(made_of or {}), sort_keys=True)})
+        with pyarrow.parquet.ParquetWriter(file.name, schema) as writer:
             for some in _batches(entries, _ROWS_AT_ONCE):
-                writer.write_table(to_table([entry.unpack() for entry in some]))
+                writer.write_table(to_table([entry.unpack() for entry in some]).cast(schema))
+
+
+def read_made_of(path: str) -> dict[str, str]:
+    """What `write_table` was told that the entries follow from. Raises FileNotFoundError, ValueError where damaged."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        metadata = pyarrow.parquet.read_schema(path).metadata or {}
+        return dict(json.loads(metadata.get(_MADE_OF, b"{}")))
+    except FileNotFoundError:
+        raise
+    except (pyarrow.ArrowException, OSError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())[:200]})") from None
 
 
 def read_entries(path: str) -> list[Entry]:
@@ -44,7 +60,9 @@ def read_entries(path: str) -> list[Entry]:
         with pyarrow.parquet.ParquetFile(path) as file:
             tables = (pyarrow.Table.from_batches([batch]) for batch in file.iter_batches(_ROWS_AT_ONCE))
             return [pack(row) for table in tables for row in from_table(table)]
-    except pyarrow.ArrowException as error:
+    except FileNotFoundError:
+        raise
+    except (pyarrow.ArrowException, OSError) as error:  # of Arrow, for bytes that are no table
         raise ValueError(f"{path} is damaged ({' '.join(str(error).split())[:200]})") from None
 
 
