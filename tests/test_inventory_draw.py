@@ -8,8 +8,7 @@ import pyarrow.compute
 import pytest
 
 from radnet.shards.config import ShardConfig, SourceConfig, SplitsConfig
-from radnet.shards.inventory import budget, corpus, division, draw, options, select
-from radnet.shards.inventory.row import Row
+from radnet.shards.inventory import Row, budget, corpus, division, draw, options, pack, select
 from radnet.shards.plan import plan, split_of
 from radnet.shards.privacy import load_key
 from tests.idc import made, mr, patients_rows, series
@@ -194,7 +193,7 @@ def test_the_shard_count_is_that_of_the_plan():
         for at, n in enumerate(slices)
     ]
     config = ShardConfig(out="o", sources=[SourceConfig(path="i")], shard_bytes=60_000)
-    jobs = plan(rows, config).jobs
+    jobs = plan(map(pack, rows), config).jobs
     kept = np.array([128.0 * rows[at].header["num_slices"] for at in range(300)])
     split = np.array([split_of(row.patient_key, config.splits) for row in rows], object)
     counted = budget._num_shards(kept, split, options.BudgetConfig(shard_bytes=60_000))

@@ -241,6 +241,7 @@ def test_behind_a_url(copied, tmp_path, monkeypatch):
     assert verify.main([root]) == OK
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copied", ["free text"], indirect=True)
 def test_behind_an_s3_that_fails_now_and_then(copied, s3, monkeypatch):
     root = f"{s3.bucket('bucket')}/set"

@@ -89,7 +89,9 @@ def test_a_set_from_store_to_store_equals_one_from_disk_to_disk(archive, s3, hom
     assert "testing" not in said and not any("testing" in text for text in map(str, _public(f"{bucket}/out").values()))
 
 
-@pytest.mark.parametrize("kind", ["reset", "cut", "503"])
+@pytest.mark.parametrize(
+    "kind", ["reset", pytest.param("cut", marks=pytest.mark.slow), pytest.param("503", marks=pytest.mark.slow)]
+)
 def test_faults_of_the_network_lose_nothing(archive, s3, home, kind):
     bucket = s3.bucket("radnet")
     _upload(archive, bucket)
@@ -98,9 +100,7 @@ def test_faults_of_the_network_lose_nothing(archive, s3, home, kind):
         totals = build(_config(f"{bucket}/in", f"{bucket}/out"), print)
         s3.faults = Faults()
         assert s3.failed[kind] > 5 and verify.main([f"{bucket}/out"]) == 0
-    assert totals.sharded > 0 and "unreadable" not in {
-        _codes(f"{bucket}/out")[key] for key in _codes(f"{bucket}/out") if False
-    }
+    assert (totals.sharded, totals.failed) == (5, 1)  # the phantom has one truncated series
 
 
 def test_a_run_that_is_killed_goes_on_from_another_machine(archive, s3, home, tmp_path, monkeypatch):

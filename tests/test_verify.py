@@ -122,7 +122,9 @@ def test_behind_a_url(made, name, damage):
     memory.rm(root, recursive=True)
 
 
-@pytest.mark.parametrize("kind", ["500", "reset", "cut"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("500", marks=pytest.mark.slow), pytest.param("reset", marks=pytest.mark.slow), "cut"]
+)
 def test_behind_an_s3_that_fails_now_and_then(made, s3, kind):
     """Faults of the way are no damage of the set, and damage of the set is found through them."""
     root = f"{s3.bucket('bucket')}/set"
