@@ -5,6 +5,7 @@ index.json last. No index.json = not finished; one that quotes other inputs than
 """
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from radnet.errors import UsageError
 from radnet.shards import actors, begun, intake, kept, ledger, overrides, planfile, tables
 from radnet.shards.cluster import refuse_unshared
 from radnet.shards.config import ShardConfig, check
+from radnet.shards.fetch import clear_left
 from radnet.shards.hashes import with_hashes
 from radnet.shards.inventory import Entry
 from radnet.shards.ledger import Code, LedgerRow, Status
@@ -48,13 +50,15 @@ class Totals:
 
 @dataclass(frozen=True)
 class _Run:
-    """One call of `build`. out: as `begun.absolute`. still_owner: raises UsageError where another driver took over."""
+    """One call of `build`. out: as `begun.absolute`. is_far: something lies on a store. still_owner: raises UsageError
+    where another driver took over."""
 
     config: ShardConfig
     out: str
     private: Path
     key: PrivacyKey
-    listings: Sequence[Listing]
+    listings: list[Listing]
+    is_far: bool
     prints: dict[str, str]
     corrections: Overrides
     say: Say
@@ -82,7 +86,8 @@ def build(config: ShardConfig, say: Say, extend: bool = False) -> Totals:
         private.chmod(0o700)
         with begun.only_driver(out) as still_owner:
             prints = begun.fingerprints(listings, config, key)
-            run = _Run(config, out, private, key, listings, prints, corrections, say, still_owner)
+            is_far = not is_local(out) or any(not is_local(one.files[0]) for one in listings if one.files)
+            run = _Run(config, out, private, key, listings, is_far, prints, corrections, say, still_owner)
             is_new, is_grown = _compare(run, extend)
             if not is_new and not is_grown and (done := _finished_totals(run)) is not None:
                 by_hand = "; for overrides run radnet relabel" if config.overrides else ""
@@ -95,6 +100,7 @@ def build(config: ShardConfig, say: Say, extend: bool = False) -> Totals:
             with actors.session(config.num_workers, config.address) as num_workers:
                 refuse_unshared(out, config)
                 entries = _entries(run, num_workers)
+                listings.clear()  # the entries hold the names too, packed
                 corrections.refuse_unknown(entry.key for entry in entries)
                 planned = _plan(run, entries, is_new, is_grown)
                 _build_shards(run, planned, entries, num_workers)
@@ -162,6 +168,7 @@ def _clear_leftovers(run: _Run) -> None:
     for folder in (Path(run.out), run.private):
         if folder.is_dir():
             store.clear_leftovers(folder)
+    clear_left(Path(tempfile.gettempdir()))
 
 
 def _entries(run: _Run, num_workers: int) -> list[Entry]:
@@ -236,14 +243,10 @@ def _build_shards(run: _Run, planned: Plan, entries: Sequence[Entry], num_worker
     num_series = sum(len(job.series_keys) for job in missing)
     progress = Progress(len(missing), num_series, run.say)
     # A series from far away takes its time; only what never comes back is taken for dead.
-    limit_s = actors.LIMIT_S if is_local(run.out) and all(map(_is_local, run.listings)) else 6 * actors.LIMIT_S
+    limit_s = 6 * actors.LIMIT_S if run.is_far else actors.LIMIT_S
     for built in actors.run(tasks, build_shard, probe, num_workers, limit_s):
         run.still_owner()
         progress.add(built)
-
-
-def _is_local(listing: Listing) -> bool:
-    return not listing.files or is_local(listing.files[0])
 
 
 def _finish(run: _Run, planned: Plan, entries: Sequence[Entry], before: Mapping[str, dict[str, Any]]) -> Totals:

@@ -43,8 +43,7 @@ def scratch() -> Path:
 @cache
 def _scratch() -> Path:
     base = Path(tempfile.gettempdir())
-    for folder in base.glob(f"{_PREFIX}*"):
-        _remove_if_left(folder)
+    clear_left(base)
     # Nobody takes it for left before it is locked: until then its name is another.
     folder = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=base))
     # Kept open to the end of the process: the lock is what says that somebody is there.
@@ -54,6 +53,12 @@ def _scratch() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     tempfile.tempdir = str(folder)
     return folder
+
+
+def clear_left(base: Path) -> None:
+    """Remove the folders of processes of this machine that died, below the folder for temporary files."""
+    for folder in base.glob(f"{_PREFIX}*"):
+        _remove_if_left(folder)
 
 
 def _remove_if_left(folder: Path) -> None:
