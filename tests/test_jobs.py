@@ -62,6 +62,7 @@ def test_a_submitted_job_builds_the_same_bytes_with_the_submitted_code(head, che
     assert len(tars) > 1 and all(MARK.encode() in tar.read_bytes() for tar in tars)
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_says_why_in_its_last_line(head, checkout, config, tmp_path):
     result = head.submit(checkout, str(config), f"out={tmp_path / 'out'}", "codecs=npy")
     assert result.returncode == 1 and "exit code 2" in result.stdout

@@ -53,7 +53,7 @@ CASES = [
     *((point, "driver") for point in kills.POINTS),
     *((point, "all") for point in ("mid-tar", "before rename", "between tar and sidecar", "before index.json")),
 ]
-QUICK = {("mid-tar", "self"), ("between tar and sidecar", "driver")}
+QUICK = {("between tar and sidecar", "driver")}
 
 
 @pytest.mark.parametrize(

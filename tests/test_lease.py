@@ -144,6 +144,7 @@ def test_exclusive_creation_by_threads_has_one_winner(root):
             assert sum(wins) == 1
 
 
+@pytest.mark.slow
 def test_exclusive_creation_by_processes_has_one_winner(root):
     words = [sys.executable, "-c", CREATE, root, str(time.time() + 5)]
     racers = [subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -178,6 +179,7 @@ def _start(root: str, seconds: float) -> subprocess.Popen:
     return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
+@pytest.mark.slow
 def test_of_processes_one_holds_it_and_once_killed_it_is_free_when_stale(root):
     drivers = [_start(root, seconds=60) for _ in range(3)]
     losers = []
@@ -197,6 +199,7 @@ def test_of_processes_one_holds_it_and_once_killed_it_is_free_when_stale(root):
         assert sorted(_files(root)) == ["000001.json", "000002.json"]
 
 
+@pytest.mark.slow
 def test_a_short_outage_passes_and_a_long_one_loses_the_lease(root, s3, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     fsspec.get_filesystem_class("s3").clear_instance_cache()

@@ -89,9 +89,7 @@ def test_a_set_from_store_to_store_equals_one_from_disk_to_disk(archive, s3, hom
     assert "testing" not in said and not any("testing" in text for text in map(str, _public(f"{bucket}/out").values()))
 
 
-@pytest.mark.parametrize(
-    "kind", ["reset", pytest.param("cut", marks=pytest.mark.slow), pytest.param("503", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.slow) for kind in ("reset", "cut", "503")])
 def test_faults_of_the_network_lose_nothing(archive, s3, home, kind):
     bucket = s3.bucket("radnet")
     _upload(archive, bucket)
@@ -148,6 +146,7 @@ def test_idcs_layout_by_its_own_manifest(archive, s3, home, tmp_path):
         build(replace(config, out=str(tmp_path / "none")), print)
 
 
+@pytest.mark.slow
 def test_an_object_that_changes_or_vanishes_fails_its_series_alone(archive, s3, home, monkeypatch):
     from radnet.shards import kept
 

@@ -62,7 +62,7 @@ def test_resume_equals_straight_through(tmp_path, shards, straight):
     assert all((expected[name] == found[name]).all() for name in expected)
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2])
+@pytest.mark.parametrize("stage", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow)])
 def test_two_ranks_equal_one_rank_that_accumulates(tmp_path, shards, stage):
     runs = {processes: tmp_path / f"{processes}" for processes in (1, 2)}
     for processes, run in runs.items():
