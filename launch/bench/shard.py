@@ -8,7 +8,7 @@ Two actors: the same series as shards of their own in a real Ray with one worker
 slices a second of two over twice those of one.
 
 Driver: a whole `radnet shard` of N series of two tiny files each, in a process of its own, whose processor time and
-largest resident memory are those of the driver alone (driver.py).
+largest resident memory are those of the driver alone; workers make the volumes up (driver.py).
 
 Extrapolated to N series of 140 slices on C cores: hours = N · 140 / (slices/s of a core · efficiency · C) / 3600, and
 the driver's N · ms, which runs beside it; the larger of the two.
