@@ -53,7 +53,7 @@ CASES = [
     *((point, "driver") for point in kills.POINTS),
     *((point, "all") for point in ("mid-tar", "before rename", "between tar and sidecar", "before index.json")),
 ]
-QUICK = {("between tar and sidecar", "driver")}
+QUICK = {("mid-tar", "self")}
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ def test_faults_of_the_network_lose_nothing(archive, s3, home, kind):
     assert (totals.sharded, totals.failed) == (5, 1)  # the phantom has one truncated series
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_from_another_machine(archive, s3, home, tmp_path, monkeypatch):
     bucket = s3.bucket("radnet")
     _upload(archive, bucket)
