@@ -207,6 +207,7 @@ def _pipeline(loader: Loader, numbers: np.ndarray, flips: np.ndarray):
         device_id=None if loader.device == "cpu" else torch.cuda.current_device(),
     )
     def graph():
+        """Readers, decoders and arithmetic of one micro-batch; its outputs come in the order that the loader pops."""
         read = fn.readers.webdataset(
             paths=[f"{samples.root}/{samples.shards[i]}.tar" for i in numbers],
             index_paths=[loader._index_paths[i] for i in numbers],

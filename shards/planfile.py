@@ -31,7 +31,6 @@ def mark(entry: Entry, key: PrivacyKey) -> str:
 def write(root: str, plan: Plan, entries: Mapping[str, Entry], key: PrivacyKey) -> None:
     """Write plan.parquet: shards in order, series in the order of writing, then what is refused."""
     import pyarrow
-    import pyarrow.parquet
 
     rows = [(name, one.name, one.split, "", "") for one in plan.jobs for name in one.series_keys]
     rows += [(name, None, None, str(code), detail) for name, (code, detail) in sorted(plan.refused.items())]
@@ -39,9 +38,7 @@ def write(root: str, plan: Plan, entries: Mapping[str, Entry], key: PrivacyKey) 
     columns = {name: pyarrow.array([row[at] for row in rows], pyarrow.string()) for at, name in enumerate(names)}
     columns["patient_key"] = pyarrow.array([entries[row[0]].patient_key for row in rows], pyarrow.string())
     columns["mark"] = pyarrow.array([mark(entries[row[0]], key) for row in rows], pyarrow.string())
-    sink = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(pyarrow.table(columns), sink)
-    store.write_atomic(store.join(root, PLAN), sink.getvalue().to_pybytes())
+    store.write_parquet(store.join(root, PLAN), pyarrow.table(columns))
 
 
 def read(root: str, config: ShardConfig) -> Planned:

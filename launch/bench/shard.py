@@ -149,24 +149,9 @@ def _driver(folder: Path, sizes: Sequence[int]) -> list[Record]:
         words = [sys.executable, "-m", "radnet.launch.bench.driver", str(num), str(out)]
         said = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
         ms, megabytes = float(said[-2]) / num * 1e3, float(said[-1])
-        judged = num == 60_000
-        found.append(
-            record(
-                f"shard/driver/{num} series/time",
-                [ms],
-                "ms/series",
-                target="<= 1 ms",
-                met=(lambda value, _: value <= 1.0) if judged else None,
-            )
-        )
-        found.append(
-            record(
-                f"shard/driver/{num} series/memory",
-                [megabytes],
-                "MB",
-                target="<= 1000 MB",
-                met=(lambda value, _: value <= 1000.0) if judged else None,
-            )
-        )
+        for name, value, unit, most in (("time", ms, "ms/series", 1.0), ("memory", megabytes, "MB", 1000.0)):
+            judge = (lambda value, _, most=most: value <= most) if num == 60_000 else None
+            metric = f"shard/driver/{num} series/{name}"
+            found.append(record(metric, [value], unit, target=f"<= {most:g} {unit}", met=judge))
         shutil.rmtree(out, ignore_errors=True)
     return found
