@@ -26,11 +26,12 @@ EXTRAS = {
         "wandb>=0.22",
         "matplotlib>=3.10",
         "tqdm>=4.66",
+        "pandas>=2.2",  # queries over labels.parquet
     ],
     "s3": ["s3fs>=2025.3"],  # S3 and what speaks its API, behind fsspec; BSD
     "gpu": ["cupy-cuda13x>=14" + LINUX],
     "idc": COMMON + ["idc-index-data>=25"],  # the index of IDC, 78 MB; MIT
-    "bench": ["monai>=1.5", "SimpleITK>=2.5", "dcm2niix>=1.0.20250506", "dcm-classifier>=0.9.9"],
+    "bench": ["monai>=1.5", "SimpleITK>=2.5", "dcm2niix>=1.0.20250506", "dcm-classifier>=0.9.9", "torchio>=1.2"],
 }
 EXTRAS["test"] = [
     "pytest>=8",

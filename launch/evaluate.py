@@ -17,8 +17,9 @@ from radnet.engine import check_device
 from radnet.errors import OK, UsageError
 from radnet.labels.taxonomy import taxonomy
 from radnet.launch.cli import existing_folder
-from radnet.loader import SPACING, Loader, Samples, effective_spacing, read_samples
+from radnet.loader import Loader
 from radnet.metrics import format_table1, table1
+from radnet.samples import Samples, read_samples
 from radnet.task import LabelTask, predict
 
 FACTS = ("family", "technique", "view", "contrast")
@@ -60,7 +61,7 @@ def evaluate(weights: str, shards: str, split: str, truth: str | None, device: s
         )
     config = _config(contract, shards, device)
     task = LabelTask(config)
-    samples = read_samples(shards, split, config.data.taxonomy)
+    samples = read_samples(config.data, split)
     loader = Loader(samples, config.data, micro_batch=8, rank=0, world=1, device=device, masks=False)
     scores = predict(task, model.to(device), loader.evaluation())
     target = scores.pop("target")
@@ -75,7 +76,7 @@ def evaluate(weights: str, shards: str, split: str, truth: str | None, device: s
         "header": _table(scores, target, patients, task.names),
     }
     if truth:
-        exact = _truth_targets(truth, shards, samples, config)[rows]
+        exact = loader.evaluated(_truth_targets(truth, shards, samples, config))[rows]
         result["truth"] = _table(scores, exact, patients, task.names)
     return result
 
@@ -85,7 +86,13 @@ def _config(contract: dict, shards: str, device: str) -> TrainConfig:
     intensity = contract["intensity"]
     grid = GridConfig(shape=contract["input_shape"], pad_short=intensity["pad_short"])
     data = DataConfig(
-        shards=shards, taxonomy=contract["taxonomy"], grid=grid, intensity=intensity["percentiles"], flip=False
+        shards=shards,
+        taxonomy=contract["taxonomy"],
+        grid=grid,
+        crop_mm=contract["crop_mm"],
+        intensity=intensity["percentiles"],
+        ct_window_hu=intensity["ct_window_hu"],
+        grey_levels=intensity["grey_levels"],
     )
     return replace(TrainConfig(), data=data, device=device)
 
@@ -96,7 +103,7 @@ def _table(scores: dict, target: np.ndarray, patients: np.ndarray, names: dict) 
 
 
 def _truth_targets(truth: str, shards: str, samples: Samples, config: TrainConfig) -> np.ndarray:
-    """float32 [N,13] from the truth table, -1 for a sample that is not in it."""
+    """float32 [N,13] of whole volumes from the truth table, -1 for a sample that is not in it."""
     import pyarrow.parquet
 
     names = Path(shards) / "private" / "map.parquet"
@@ -115,7 +122,6 @@ def _truth_targets(truth: str, shards: str, samples: Samples, config: TrainConfi
     for number, key in enumerate(samples.keys):
         if uids.get(key) in known:
             targets[number] = mapping.targets(known[uids[key]])
-    targets[:, SPACING] = effective_spacing(targets[:, SPACING], samples.num_slices, config.data)
     return targets
 
 

@@ -18,8 +18,9 @@ from radnet.config import TrainConfig, load
 from radnet.errors import OK
 from radnet.launch.cli import config_parser
 from radnet.launch.training import run_training
-from radnet.loader import Loader, Samples, read_samples
+from radnet.loader import Loader
 from radnet.metrics import dice
+from radnet.samples import Samples, read_samples
 from radnet.task import SegmentationTask, liver
 
 MAX_OVERLAYS = 6
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--local_rank", help="set by DeepSpeed's launcher")
     arguments = parser.parse_intermixed_args(argv)
     config = load(TrainConfig, arguments.config, arguments.overrides)
-    test_cases = read_samples(config.data.shards, "test", config.data.taxonomy, masks=True)
+    test_cases = read_samples(config.data, "test", masks=True)
     code = run_training(config, SegmentationTask(config))
     if code == OK and os.environ.get("RANK", "0") == "0":
         result, overlay = test(config, test_cases)

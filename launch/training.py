@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from radnet import checkpoint, engine, store
+from radnet import checkpoint, engine
 from radnet.config import TrainConfig
 from radnet.errors import OK, SAVED_ON_SIGNAL, UsageError
-from radnet.loader import Loader, read_samples
+from radnet.loader import Loader
+from radnet.samples import corpus, read_samples
 from radnet.task import Task, initial_model
 from radnet.tracking import Silent, Tracker
 from radnet.train import TrainState, settings, train
@@ -39,7 +40,7 @@ def run_training(config: TrainConfig, task: Task) -> int:
 
 def _run(config: TrainConfig, task: Task, loaders: list[Loader], rank: int, world: int) -> int:
     state = TrainState()
-    fixed = settings(config, task, store.read_index(config.data.shards).fingerprints["inventory"])
+    fixed = settings(config, task, corpus(config.data))
     # Rank 0 decides for all: another rank that saw another folder would go on from another step.
     resumed = engine.share(checkpoint.latest(Path(config.run)) if rank == 0 else None)
     with engine.together():
@@ -97,7 +98,7 @@ def _only_job(run: Path, rank: int) -> Iterator[None]:
 
 def _loader(config: TrainConfig, task: Task, split: str, rank: int, world: int) -> Loader:
     limit = config.max_train_samples if split == "train" else 0
-    samples = read_samples(config.data.shards, split, config.data.taxonomy, limit, masks=task.masks)
+    samples = read_samples(config.data, split, limit, masks=task.masks)
     return Loader(
         samples,
         config.data,

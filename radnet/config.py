@@ -44,22 +44,75 @@ class GridConfig:
 
 
 @dataclass
+class AugmentConfig:
+    """Random changes of training volumes; evaluation has none. Labels follow (radnet.augment)."""
+
+    flip: bool = option(True, "flip each axis with probability 1/2")
+    rotation_deg: list[float] = option([0, 0, 0], "largest turn around the axes D,H,W; the field grows to hold it all")
+    scale: list[float] = option(
+        [1, 1], "smallest and largest size of the field in relation to the whole; below 1 crops"
+    )
+    gamma: list[float] = option([1, 1], "smallest and largest exponent of intensities in 0…1")
+    noise: float = option(0.0, "largest standard deviation of Gaussian noise, of intensities in 0…1")
+
+    def __post_init__(self) -> None:
+        turns = len(self.rotation_deg) == 3 and min(self.rotation_deg) >= 0 and max(self.rotation_deg) <= 45
+        require(turns, "data.augment.rotation_deg", self.rotation_deg, "three angles D,H,W from 0 to 45")
+        for name in ("scale", "gamma"):
+            value = getattr(self, name)
+            holds = len(value) == 2 and 0 < value[0] <= value[1]
+            require(holds, f"data.augment.{name}", value, "two positive numbers in ascending order")
+        require(self.noise >= 0, "data.augment.noise", self.noise, "0 (none) or more")
+
+
+@dataclass
+class CacheConfig:
+    """Where shards of a remote set lie while they are read."""
+
+    folder: str = option("", "local folder for copies of remote shards; empty = radnet-shards in the temporary folder")
+    gigabytes: float = option(100.0, "how much it may hold, of all processes of a node together")
+
+    def __post_init__(self) -> None:
+        require(self.gigabytes > 0, "data.cache.gigabytes", self.gigabytes, "more than 0")
+
+
+@dataclass
 class DataConfig:
     """From shards to batches."""
 
-    shards: str = option("", "folder of a finished shard set (it has an index.json)")
+    shards: str = option("", "folder or URL of a finished shard set (it has an index.json)")
+    more: dict[str, float] = option({}, "further shard sets: folder or URL → how often each of their samples is read")
+    where: str = option("", "read only samples of which this holds, over columns of labels.parquet: family == 'CT'")
     taxonomy: str = option("paper", "which classes the stored facts are mapped to")
     grid: GridConfig = group(GridConfig)
+    crop_mm: list[float] = option([], "largest field D,H,W in mm, 0 = the whole axis; training places it at random")
     intensity: list[float] = option([0.5, 99.5], "the two percentiles mapped to 0 and 1: 0,100 (min-max) or 0.5,99.5")
-    flip: bool = option(True, "flip each axis of a training volume with probability 1/2")
+    ct_window_hu: list[float] = option(
+        [], "CT only: the two HU mapped to 0 and 1 instead; tells CT from MR to the network"
+    )
+    grey_levels: int = option(0, "round intensities to this many levels; 0 = do not")
+    augment: AugmentConfig = group(AugmentConfig)
+    dtype: str = option("fp32", "of volumes: fp32 or bf16")
     balance_cap: int = option(3, "a rare class is repeated at most this often in an epoch; 1 = never")
+    window_shards: int = option(0, "shuffle over this many shards at a time; 0 = over the whole set")
+    check: str = option("start", "what is checked: files at the start, or crc = also every sample's checksum")
+    cache: CacheConfig = group(CacheConfig)
     num_threads: int = option(2, "DALI threads of each process")
 
     def __post_init__(self) -> None:
         expected = "two of 0, 0.5, 99.5 and 100, in ascending order (a sample carries no others)"
         known = len(self.intensity) == 2 and set(self.intensity) <= {0, 0.5, 99.5, 100}
         require(known and self.intensity[0] < self.intensity[1], "data.intensity", self.intensity, expected)
+        window = not self.ct_window_hu or (len(self.ct_window_hu) == 2 and self.ct_window_hu[0] < self.ct_window_hu[1])
+        require(window, "data.ct_window_hu", self.ct_window_hu, "two HU in ascending order, or none")
+        crop = not self.crop_mm or (len(self.crop_mm) == 3 and min(self.crop_mm) >= 0)
+        require(crop, "data.crop_mm", self.crop_mm, "three lengths D,H,W in mm (0 = the whole axis), or none")
+        require(self.grey_levels == 0 or self.grey_levels > 1, "data.grey_levels", self.grey_levels, "0, or 2 or more")
+        require(all(weight > 0 for weight in self.more.values()), "data.more", self.more, "weights above 0")
+        require(self.dtype in ("fp32", "bf16"), "data.dtype", self.dtype, "fp32 or bf16")
         require(self.balance_cap > 0, "data.balance_cap", self.balance_cap, "1 or more")
+        require(self.window_shards >= 0, "data.window_shards", self.window_shards, "0 (the whole set) or more")
+        require(self.check in ("start", "crc"), "data.check", self.check, "start or crc")
         require(self.num_threads > 0, "data.num_threads", self.num_threads, "1 or more")
 
 
@@ -148,6 +201,8 @@ class TrainConfig:
         for name in ("steps", "log_every", "evaluate_every", "save_every", "keep_last"):
             require(getattr(self, name) > 0, name, getattr(self, name), "1 or more")
         require(self.max_train_samples >= 0, "max_train_samples", self.max_train_samples, "0 (all) or more")
+        fits = self.data.dtype == "fp32" or self.engine.precision == "bf16"
+        require(fits, "data.dtype", self.data.dtype, "fp32, or engine.precision=bf16 beside it")
         expected = f"names of {', '.join(LABELS)}"
         require(set(self.label_weights) <= set(LABELS), "label_weights", self.label_weights, expected)
 

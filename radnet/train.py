@@ -4,7 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class Interrupt:
 
 # May change between two jobs of one run: where things lie, how long and how often, and what no number depends on.
 _FREE = ("run", "device", "steps", "log_every", "evaluate_every", "save_every", "keep_last", "tracking.")
-_FREE += ("data.shards", "data.num_threads", "model.init")
+_FREE += ("data.shards", "data.num_threads", "data.check", "data.cache.", "model.init")
 
 
 def settings(config: TrainConfig, task: Task, fingerprint: str) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _check_finite(engine: Engine, total: torch.Tensor, micro_batches: list[Batch
 
 def _to(batch: Batch, device: torch.device) -> Batch:
     mask = None if batch.mask is None else batch.mask.to(device)
-    return Batch(batch.volume, batch.target.to(device), mask, batch.weight.to(device), batch.sample, batch.keys)
+    return replace(batch, target=batch.target.to(device), mask=mask, weight=batch.weight.to(device))
 
 
 def evaluate(engine: Engine, task: Task, loader: Loader) -> dict[str, float]:

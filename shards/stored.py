@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from radnet import store
+from radnet import idx, store
 from radnet.errors import UsageError
-from radnet.shards import idx
 from radnet.shards.codec import SUFFIX, decode
 from radnet.urls import shown
 from radnet.volume import Volume

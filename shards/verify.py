@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from radnet import store
+from radnet import idx, store
 from radnet.errors import UsageError
-from radnet.shards import idx, ledger
+from radnet.shards import ledger
 from radnet.shards.codec import SUFFIX
 from radnet.shards.ledger import Status
 from radnet.shards.write import Sidecar, read_sidecar

@@ -12,10 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from radnet import store
+from radnet import idx, store
+from radnet.idx import Member
 from radnet.seal import seal, unseal
-from radnet.shards import idx
-from radnet.shards.idx import Member
 from radnet.shards.ledger import LedgerRow
 from radnet.store import ShardInfo
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,13 +27,20 @@ TOY = [
 ]
 
 
-def command(run: Path, shards: Path, *overrides: str, processes: int = 1, port: int = 29531) -> list[str]:
+def command(run: Path, shards: Path, *overrides: str, processes: int = 1) -> list[str]:
     """pretrain on the toy set: alone, or under DeepSpeed's launcher."""
     launcher = [str(BIN / "radnet"), "pretrain"]
     if processes > 1:
-        launcher = [str(BIN / "deepspeed"), f"--num_accelerators={processes}", f"--master_port={port}"]
+        launcher = [str(BIN / "deepspeed"), f"--num_accelerators={processes}", f"--master_port={free_port()}"]
         launcher += [str(ROOT / "launch" / "pretrain.py")]
     return [*launcher, *TOY, f"run={run}", f"data.shards={shards}", *overrides]
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on: two runs of the tests on one machine must not meet."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def environment() -> dict[str, str]:
@@ -40,9 +48,9 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
 
 
-def pretrain(run: Path, shards: Path, *overrides: str, **options: int) -> subprocess.CompletedProcess:
+def pretrain(run: Path, shards: Path, *overrides: str, processes: int = 1) -> subprocess.CompletedProcess:
     """Run a job to its end."""
-    words = command(run, shards, *overrides, **options)
+    words = command(run, shards, *overrides, processes=processes)
     return subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env=environment(), timeout=300, check=False)
 
 

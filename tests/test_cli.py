@@ -10,6 +10,7 @@ import torch
 
 from radnet.launch.cli import VERBS
 from tests.conftest import ROOT
+from tests.jobs import free_port
 
 RADNET = str(Path(sys.executable).with_name("radnet"))
 
@@ -93,7 +94,7 @@ def test_a_mistake_under_the_launcher_is_one_line_too(tmp_path):
     command = (
         deepspeed,
         "--num_accelerators=2",
-        "--master_port=29517",
+        f"--master_port={free_port()}",
         "launch/pretrain.py",
         "pretrain_demo",
         "steps=x",

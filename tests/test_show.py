@@ -14,10 +14,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from radnet import store
+from radnet import idx, store
 from radnet.errors import OK, UsageError
 from radnet.launch import show
-from radnet.shards import idx
 from radnet.shards import stored as stored_samples
 from radnet.shards.codec import quantise
 from radnet.shards.dicom import read_volume

@@ -62,6 +62,7 @@ def _codes(root: str) -> dict[str, str]:
     return {row.series_key: row.code for row in ledger.read(store.join(root, "ledger.parquet"))}
 
 
+@pytest.mark.slow
 def test_a_set_from_store_to_store_equals_one_from_disk_to_disk(archive, s3, home, tmp_path, capfd):
     bucket = s3.bucket("radnet")
     _upload(archive, bucket)

@@ -66,7 +66,7 @@ def test_resume_equals_straight_through(tmp_path, shards, straight):
 def test_two_ranks_equal_one_rank_that_accumulates(tmp_path, shards, stage):
     runs = {processes: tmp_path / f"{processes}" for processes in (1, 2)}
     for processes, run in runs.items():
-        result = pretrain(run, shards, f"engine.zero_stage={stage}", processes=processes, port=29532 + stage)
+        result = pretrain(run, shards, f"engine.zero_stage={stage}", processes=processes)
         assert result.returncode == 0, result.stderr
     expected, found = losses(runs[1]), losses(runs[2])
     assert [found[step] for step in sorted(found)] == pytest.approx(
@@ -77,7 +77,7 @@ def test_two_ranks_equal_one_rank_that_accumulates(tmp_path, shards, stage):
 def test_another_number_of_processes_is_refused_in_one_line(tmp_path, shards, straight):
     run = tmp_path / "run"
     shutil.copytree(straight, run)
-    result = pretrain(run, shards, processes=2, port=29536)
+    result = pretrain(run, shards, processes=2)
     lines = [line for line in result.stderr.splitlines() if line.startswith("radnet: ")]
     assert result.returncode == 2 and len(lines) == 1 and "saved by 1 processes" in lines[0]
 
@@ -132,7 +132,9 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(tmp_path, straight, capsys):
     assert checkpoint.latest(run) is None
 
 
-@pytest.mark.parametrize("change", ["seed=1", "engine.micro_batch=4", "data.flip=false", "model.options.width=8"])
+@pytest.mark.parametrize(
+    "change", ["seed=1", "engine.micro_batch=4", "data.augment.flip=false", "model.options.width=8"]
+)
 def test_a_run_goes_on_only_with_the_settings_it_began_with(tmp_path, shards, straight, change):
     run = tmp_path / "run"
     shutil.copytree(straight, run)
@@ -149,6 +151,7 @@ def test_another_corpus_is_refused(tmp_path, straight):
     assert result.returncode == 2 and "was saved with corpus=0000" in result.stderr
 
 
+@pytest.mark.slow
 def test_resuming_needs_model_init_no_more(tmp_path, shards, straight):
     run, init = tmp_path / "run", tmp_path / "init"
     shutil.copytree(straight, init)
@@ -178,7 +181,7 @@ def test_a_second_job_on_one_run_is_refused(tmp_path, shards):
 def test_a_mistake_seen_by_one_rank_is_said_once_and_ends_all(tmp_path, shards):
     """Rank 0 cannot write the run folder; rank 1 would wait for it for ever."""
     (tmp_path / "file").touch()
-    result = pretrain(tmp_path / "file" / "run", shards, processes=2, port=29538)
+    result = pretrain(tmp_path / "file" / "run", shards, processes=2)
     lines = [line for line in result.stderr.splitlines() if line.startswith("radnet: ")]
     assert result.returncode == 2 and len(lines) == 1 and "cannot be written" in lines[0]
 

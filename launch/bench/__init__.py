@@ -21,12 +21,13 @@ from radnet.errors import OK, UsageError
 BENCHES = {
     "dicom": "headers and volumes a second, beside pydicom, dcm2niix and SimpleITK",
     "labels": "labels of 10,000 phantom headers against exact truth, real MR series beside dcm-classifier",
+    "loader": "volumes a second from a shard set beside MONAI and TorchIO, where the time goes, the stall of a step",
     "shard": "a folder to a finished shard beside dcm2niix, two actors, the cost of the driver",
     "line": "time and peak memory of each station of `radnet demo`",
 }
 PACKAGES = (
     *("radnet", "torch", "numpy", "ray", "deepspeed", "nvidia-dali-cuda130", "pydicom", "webdataset", "monai"),
-    *("dcm-classifier", "itk", "onnxruntime", "dcm2niix", "simpleitk"),
+    *("dcm-classifier", "itk", "onnxruntime", "dcm2niix", "simpleitk", "torchio"),
 )
 
 

@@ -34,10 +34,12 @@ def parse(content: bytes) -> list[list[Member]]:
     first, *lines = content.decode().splitlines()
     if first != f"{VERSION} {len(lines)}":
         raise ValueError(f"the first line is {first[:40]!r}, expected {VERSION} {len(lines)}")
-    return [_members(text.split(" ")) for text in lines]
+    return [members(text) for text in lines]
 
 
-def _members(words: Sequence[str]) -> list[Member]:
+def members(line: str) -> list[Member]:
+    """The members of one sample, from its line. Raises ValueError for a line that is none."""
+    words = line.rstrip("\n").split(" ")
     if len(words) % 4:
         raise ValueError(f"{len(words)} words in a line, expected four for each member")
     fours = [words[at : at + 4] for at in range(0, len(words), 4)]
