@@ -52,7 +52,7 @@ def _refused(result: subprocess.CompletedProcess, *words: str) -> None:
         (("demo", "--dicom", "tests", "--out", "tests/demo"), ("lie in each other",)),
         (("demo", "--dicom", "tests", "--out", "."), ("lie in each other",)),
         (("pretrain", "pretrain_demo", "run=runs/x", "data.taxonomy=latin"), ("latin", "paper")),
-        (("pretrain", "pretrain_demo", "run=runs/x", "data.shards=s3://bucket/x"), ("s3://bucket/x", "not a folder")),
+        (("pretrain", "pretrain_demo", "run=runs/x", "data.shards=/nowhere/x"), ("/nowhere/x", "not a folder")),
         (("pretrain", "LICENSE"), ("LICENSE",)),
         (("phantom", "/proc/x"), ("/proc/x",)),
         (("phantom", "/"), ("empty folder",)),
