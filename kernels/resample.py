@@ -1,5 +1,7 @@
 """Voxels on another grid: NumPy in, NumPy out, torch inside. The reference for every other implementation of the grid.
 
+CuPy arrays go to the fused kernel and stay on the GPU.
+
 Inside the field of view, which ends half a voxel beyond the outermost centres, edge voxels are clamped; outside is
 `fill`.
 """
@@ -33,23 +35,35 @@ def resample(
     Arithmetic is float32; integer out_dtypes are rounded and clipped. fill: the value outside the field of view.
     Raises ValueError for a bad shape or mode, and for "area" with a matrix that does more than scale, flip and shift.
     """
-    matrix = np.asarray(out_to_in, dtype=np.float64)
+    if not isinstance(voxels, np.ndarray):
+        from radnet.kernels import fused  # where no voxels lie on a GPU, CuPy is not needed
+
+        return fused.resample(voxels, out_to_in, out_shape, mode=mode, fill=fill, out_dtype=out_dtype)
     voxels = voxels.view(np.uint8) if voxels.dtype == np.bool_ else voxels
-    if voxels.ndim != 3 or 0 in voxels.shape or len(out_shape) != 3 or min(out_shape) < 1:
-        raise ValueError(f"expected three non-empty axes D,H,W, got voxels {voxels.shape} and out_shape {out_shape}")
+    matrix, scales = check(voxels.shape, out_to_in, out_shape, mode)
+    if mode == "nearest":
+        gather = _nearest_by_axis if scales else _nearest_anywhere
+        return _cast(gather(voxels, matrix, out_shape, fill), out_dtype)
+    if scales:
+        return _cast(_filter_by_axis(voxels, matrix, out_shape, mode == "area", fill), out_dtype)
+    return _cast(_linear_anywhere(voxels, matrix, out_shape, fill), out_dtype)
+
+
+def check(
+    in_shape: tuple[int, ...], out_to_in: np.ndarray, out_shape: tuple[int, ...], mode: str
+) -> tuple[np.ndarray, bool]:
+    """The matrix as [3,4] float64, and whether it only scales, flips and shifts. Raises as `resample` does."""
+    matrix = np.asarray(out_to_in, dtype=np.float64)
+    if len(in_shape) != 3 or 0 in in_shape or len(out_shape) != 3 or min(out_shape) < 1:
+        raise ValueError(f"expected three non-empty axes D,H,W, got voxels {in_shape} and out_shape {out_shape}")
     if matrix.shape != (3, 4) or not np.isfinite(matrix).all():
         raise ValueError(f"out_to_in has shape {matrix.shape}, expected a finite [3,4] matrix")
     if mode not in ("linear", "nearest", "area"):
         raise ValueError(f"mode {mode!r}, expected linear, nearest or area")
-    separable = np.count_nonzero(matrix[:, :3] - np.diag(np.diagonal(matrix))) == 0
-    if mode == "area" and not separable:
+    scales = np.count_nonzero(matrix[:, :3] - np.diag(np.diagonal(matrix))) == 0
+    if mode == "area" and not scales:
         raise ValueError("area mode takes scaling, flips and shifts only; use linear for rotation or shear")
-    if mode == "nearest":
-        gather = _nearest_by_axis if separable else _nearest_anywhere
-        return _cast(gather(voxels, matrix, out_shape, fill), out_dtype)
-    if separable:
-        return _cast(_filter_by_axis(voxels, matrix, out_shape, mode == "area", fill), out_dtype)
-    return _cast(_linear_anywhere(voxels, matrix, out_shape, fill), out_dtype)
+    return matrix, scales
 
 
 def _nearest_by_axis(voxels: np.ndarray, matrix: np.ndarray, out_shape: Shape, fill: float) -> np.ndarray:
