@@ -17,6 +17,7 @@ from radnet.kernels.grid import Shape
 Mode = Literal["linear", "nearest", "area"]
 EDGE = 1e-6  # of a voxel: a centre this far outside the field of view is rounding, not outside
 CHUNK_VOXELS = 1 << 22  # output voxels whose coordinates are held at once
+SLAB_VOXELS = 1 << 20  # input voxels filtered along all axes before the next, so that they stay in the cache
 
 
 def resample(
@@ -74,17 +75,29 @@ def _nearest_by_axis(voxels: np.ndarray, matrix: np.ndarray, out_shape: Shape, f
 
 def _filter_by_axis(voxels: np.ndarray, matrix: np.ndarray, out_shape: Shape, area: bool, fill: float) -> np.ndarray:
     """Separable box filter; with width 1 the box is linear interpolation. The axis that shrinks most goes first."""
-    values = _tensor(voxels)
-    for axis in np.argsort(np.asarray(out_shape) / voxels.shape):
-        width = max(1.0, abs(matrix[axis, axis])) if area else 1.0
-        taps, weights = _taps(_centres(matrix, axis, out_shape[axis]), voxels.shape[axis], width)
-        shape = [-1 if other == axis else 1 for other in range(3)]
-        total = torch.zeros([out_shape[axis] if other == axis else values.shape[other] for other in range(3)])
-        for tap, weight in zip(taps, weights, strict=True):
-            total += values.index_select(int(axis), tap).float().mul_(weight.view(shape))
-        values = total
     centres = [_centres(matrix, axis, out_shape[axis]) for axis in range(3)]
-    return _fill_outside(values.numpy(), centres, voxels.shape, fill)
+    widths = [max(1.0, abs(matrix[axis, axis])) if area else 1.0 for axis in range(3)]
+    taps = [_taps(*given) for given in zip(centres, voxels.shape, widths, strict=True)]
+    values, out = _tensor(voxels), torch.empty(out_shape)
+    step = max(1, int(SLAB_VOXELS / (voxels[0].size * max(abs(matrix[0, 0]), 1 / out_shape[0]))))
+    for start in range(0, out_shape[0], step):
+        rows = slice(start, start + step)
+        first, last = int(taps[0][0][:, rows].min()), int(taps[0][0][:, rows].max())
+        slab = [(taps[0][0][:, rows] - first, taps[0][1][:, rows]), *taps[1:]]
+        part = values[first : last + 1]
+        for axis in np.argsort(np.asarray(out_shape) / voxels.shape).tolist():
+            part = _filter(part, axis, *slab[axis])
+        out[rows] = part
+    return _fill_outside(out.numpy(), centres, voxels.shape, fill)
+
+
+def _filter(values: torch.Tensor, axis: int, taps: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted sums of voxels along an axis: float32. taps, weights: [K,N]."""
+    shape = [-1 if other == axis else 1 for other in range(3)]
+    total = torch.zeros([taps.shape[1] if other == axis else values.shape[other] for other in range(3)])
+    for tap, weight in zip(taps, weights, strict=True):
+        total += values.index_select(axis, tap).float().mul_(weight.view(shape))
+    return total
 
 
 def _taps(centres: np.ndarray, size: int, width: float) -> tuple[torch.Tensor, torch.Tensor]:
