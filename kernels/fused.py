@@ -71,18 +71,21 @@ def fused(
     depth, height, width = target.shape
     blocks = (-(-width // BLOCK[0]), -(-height // BLOCK[1]), -(-depth // COLUMN))
     with cupy.cuda.Device(target.device), _stream(out, stream):
-        kernel = _compiled(instance(source.dtype, target.dtype, mode, scales))
+        kernel = _compiled(instance(source.dtype, target.dtype, mode, scales), target.device)
         kernel(blocks, (*BLOCK, 1), (np.uint64(source.pointer), np.uint64(target.pointer), task))
 
 
 def resample(
     voxels: Any, out_to_in: np.ndarray, out_shape: Shape, *, mode: Mode, fill: float, out_dtype: np.typing.DTypeLike
 ) -> Any:
-    """`resample.resample` for CuPy arrays of the dtypes `fused` takes, on CuPy's current stream: CuPy in, CuPy out."""
+    """`resample.resample` for CuPy arrays of the dtypes `fused` takes, on CuPy's current stream: CuPy in, CuPy out.
+
+    Raises as `resample` and `fused` do, and TypeError for what is no CuPy array.
+    """
+    if type(voxels).__module__.split(".")[0] != "cupy":
+        raise TypeError(f"voxels are a {type(voxels).__name__}, expected a NumPy or a CuPy array")
     import cupy
 
-    if not isinstance(voxels, cupy.ndarray):
-        raise TypeError(f"voxels are a {type(voxels).__name__}, expected a NumPy or a CuPy array")
     check(voxels.shape, out_to_in, out_shape, mode)
     voxels = voxels.view(cupy.uint8) if voxels.dtype == np.bool_ else voxels
     with voxels.device:
@@ -126,7 +129,8 @@ def instance(in_dtype: str, out_dtype: str, mode: Mode, scales: bool) -> str:
 
 
 @functools.cache
-def _compiled(name: str) -> Any:
+def _compiled(name: str, device: int) -> Any:
+    """The kernel of this C++ name for the current device, whose index is part of the key."""
     import cupy
 
     return cupy.RawModule(code=SOURCE.read_text(), options=OPTIONS, name_expressions=[name]).get_function(name)

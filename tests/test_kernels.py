@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from scipy.ndimage import map_coordinates
 
 from radnet.kernels.grid import grid, invert, rotation
@@ -183,6 +184,8 @@ def test_refusals():
         resample(voxels[0], straight, (2, 2, 2))
     with pytest.raises(ValueError, match="three non-empty axes"):
         resample(voxels, straight, (2, 0, 2))
+    with pytest.raises(TypeError, match="a Tensor, expected a NumPy or a CuPy array"):
+        resample(torch.zeros(2, 2, 2), straight, (2, 2, 2))
     with pytest.raises(ValueError, match=r"\[3,4\]"):
         resample(voxels, np.eye(4), (2, 2, 2))
     with pytest.raises(ValueError, match="out_spacing_mm"):
