@@ -24,6 +24,7 @@ extern "C" void run_{number}(const {voxels}* voxels, {out}* out, const Task* tas
 """
 PIECES = """
 extern "C" void run_philox(unsigned int* word, const unsigned int* key) { philox(word, key[0], key[1]); }
+extern "C" void run_box_muller(unsigned int first, unsigned int second, float* out) { box_muller(first, second, out); }
 extern "C" int size_of_task() { return sizeof(Task); }
 """
 

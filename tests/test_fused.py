@@ -181,6 +181,17 @@ def test_the_task_is_laid_out_as_the_compiler_does_and_philox_agrees(host_librar
     assert np.array_equal(word, expected)
 
 
+def test_the_rarest_words_give_numbers_too(host_library):
+    """A word of zero is no logarithm of zero, here and in noise.py."""
+    for first, radius in [(0, np.sqrt(66 * np.log(2))), (2**32 - 1, 0)]:
+        for second in (0, 2**31, 2**32 - 1):
+            got, expected = np.empty(2, np.float32), np.empty((1, 2, 1), np.float32)
+            host_library.run_box_muller(ctypes.c_uint(first), ctypes.c_uint(second), got.ctypes)
+            words = (np.full((1, 1), word, np.uint32) for word in (first, second))
+            noise._box_muller(*words, expected)
+            assert np.allclose(got, expected.ravel(), atol=1e-5) and np.hypot(*got) == pytest.approx(radius, abs=1e-5)
+
+
 @pytest.mark.parametrize("arch", ["80", "90"])
 def test_every_kernel_compiles_for_a_gpu_and_keeps_its_numbers_in_registers(arch: str, tmp_path):
     """Float outputs of all inputs, integers of themselves. 85 registers let three blocks of 256 live on a processor."""
