@@ -108,8 +108,10 @@ def describe(
 ) -> tuple[np.ndarray, bool]:
     """The Task of resample.cu, [1] of TASK, and whether its matrix only scales, flips and shifts. Raises as `fused`."""
     matrix, scales = check(in_shape, out_to_in, out_shape, mode)
-    if max(np.prod(in_shape, dtype=float), np.prod(out_shape, dtype=float)) >= 1 << 31 or out_shape[0] > 1 << 18:
-        raise ValueError(f"{in_shape} to {out_shape}: the kernel counts to 2^31 voxels, and to 2^18 slices of output")
+    if max(np.prod(in_shape, dtype=float), np.prod(out_shape, dtype=float)) >= 1 << 31 or max(out_shape) > 1 << 17:
+        raise ValueError(
+            f"{in_shape} to {out_shape}: the kernel counts to 2^31 voxels, and to 2^17 along an output axis"
+        )
     if window and not window[0] <= window[1]:
         raise ValueError(f"window is {window}, expected (low, high)")
     task = np.zeros(1, TASK)
