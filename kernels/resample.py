@@ -1,5 +1,7 @@
 """Voxels on another grid: NumPy in, NumPy out, torch inside. The reference for every other implementation of the grid.
 
+CuPy arrays go to the fused kernel and stay on the GPU.
+
 Inside the field of view, which ends half a voxel beyond the outermost centres, edge voxels are clamped; outside is
 `fill`.
 """
@@ -15,6 +17,7 @@ from radnet.kernels.grid import Shape
 Mode = Literal["linear", "nearest", "area"]
 EDGE = 1e-6  # of a voxel: a centre this far outside the field of view is rounding, not outside
 CHUNK_VOXELS = 1 << 22  # output voxels whose coordinates are held at once
+SLAB_VOXELS = 1 << 20  # input voxels filtered along all axes before the next, so that they stay in the cache
 
 
 def resample(
@@ -33,23 +36,35 @@ def resample(
     Arithmetic is float32; integer out_dtypes are rounded and clipped. fill: the value outside the field of view.
     Raises ValueError for a bad shape or mode, and for "area" with a matrix that does more than scale, flip and shift.
     """
-    matrix = np.asarray(out_to_in, dtype=np.float64)
+    if not isinstance(voxels, np.ndarray):
+        from radnet.kernels import fused  # where no voxels lie on a GPU, CuPy is not needed
+
+        return fused.resample(voxels, out_to_in, out_shape, mode=mode, fill=fill, out_dtype=out_dtype)
     voxels = voxels.view(np.uint8) if voxels.dtype == np.bool_ else voxels
-    if voxels.ndim != 3 or 0 in voxels.shape or len(out_shape) != 3 or min(out_shape) < 1:
-        raise ValueError(f"expected three non-empty axes D,H,W, got voxels {voxels.shape} and out_shape {out_shape}")
+    matrix, scales = check(voxels.shape, out_to_in, out_shape, mode)
+    if mode == "nearest":
+        gather = _nearest_by_axis if scales else _nearest_anywhere
+        return _cast(gather(voxels, matrix, out_shape, fill), out_dtype)
+    if scales:
+        return _cast(_filter_by_axis(voxels, matrix, out_shape, mode == "area", fill), out_dtype)
+    return _cast(_linear_anywhere(voxels, matrix, out_shape, fill), out_dtype)
+
+
+def check(
+    in_shape: tuple[int, ...], out_to_in: np.ndarray, out_shape: tuple[int, ...], mode: str
+) -> tuple[np.ndarray, bool]:
+    """The matrix as [3,4] float64, and whether it only scales, flips and shifts. Raises as `resample` does."""
+    matrix = np.asarray(out_to_in, dtype=np.float64)
+    if len(in_shape) != 3 or 0 in in_shape or len(out_shape) != 3 or min(out_shape) < 1:
+        raise ValueError(f"expected three non-empty axes D,H,W, got voxels {in_shape} and out_shape {out_shape}")
     if matrix.shape != (3, 4) or not np.isfinite(matrix).all():
         raise ValueError(f"out_to_in has shape {matrix.shape}, expected a finite [3,4] matrix")
     if mode not in ("linear", "nearest", "area"):
         raise ValueError(f"mode {mode!r}, expected linear, nearest or area")
-    separable = np.count_nonzero(matrix[:, :3] - np.diag(np.diagonal(matrix))) == 0
-    if mode == "area" and not separable:
+    scales = np.count_nonzero(matrix[:, :3] - np.diag(np.diagonal(matrix))) == 0
+    if mode == "area" and not scales:
         raise ValueError("area mode takes scaling, flips and shifts only; use linear for rotation or shear")
-    if mode == "nearest":
-        gather = _nearest_by_axis if separable else _nearest_anywhere
-        return _cast(gather(voxels, matrix, out_shape, fill), out_dtype)
-    if separable:
-        return _cast(_filter_by_axis(voxels, matrix, out_shape, mode == "area", fill), out_dtype)
-    return _cast(_linear_anywhere(voxels, matrix, out_shape, fill), out_dtype)
+    return matrix, scales
 
 
 def _nearest_by_axis(voxels: np.ndarray, matrix: np.ndarray, out_shape: Shape, fill: float) -> np.ndarray:
@@ -60,17 +75,29 @@ def _nearest_by_axis(voxels: np.ndarray, matrix: np.ndarray, out_shape: Shape, f
 
 def _filter_by_axis(voxels: np.ndarray, matrix: np.ndarray, out_shape: Shape, area: bool, fill: float) -> np.ndarray:
     """Separable box filter; with width 1 the box is linear interpolation. The axis that shrinks most goes first."""
-    values = _tensor(voxels)
-    for axis in np.argsort(np.asarray(out_shape) / voxels.shape):
-        width = max(1.0, abs(matrix[axis, axis])) if area else 1.0
-        taps, weights = _taps(_centres(matrix, axis, out_shape[axis]), voxels.shape[axis], width)
-        shape = [-1 if other == axis else 1 for other in range(3)]
-        total = torch.zeros([out_shape[axis] if other == axis else values.shape[other] for other in range(3)])
-        for tap, weight in zip(taps, weights, strict=True):
-            total += values.index_select(int(axis), tap).float().mul_(weight.view(shape))
-        values = total
     centres = [_centres(matrix, axis, out_shape[axis]) for axis in range(3)]
-    return _fill_outside(values.numpy(), centres, voxels.shape, fill)
+    widths = [max(1.0, abs(matrix[axis, axis])) if area else 1.0 for axis in range(3)]
+    taps = [_taps(*given) for given in zip(centres, voxels.shape, widths, strict=True)]
+    values, out = _tensor(voxels), torch.empty(out_shape)
+    step = max(1, int(SLAB_VOXELS / (voxels[0].size * max(abs(matrix[0, 0]), 1 / out_shape[0]))))
+    for start in range(0, out_shape[0], step):
+        rows = slice(start, start + step)
+        first, last = int(taps[0][0][:, rows].min()), int(taps[0][0][:, rows].max())
+        slab = [(taps[0][0][:, rows] - first, taps[0][1][:, rows]), *taps[1:]]
+        part = values[first : last + 1]
+        for axis in np.argsort(np.asarray(out_shape) / voxels.shape).tolist():
+            part = _filter(part, axis, *slab[axis])
+        out[rows] = part
+    return _fill_outside(out.numpy(), centres, voxels.shape, fill)
+
+
+def _filter(values: torch.Tensor, axis: int, taps: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted sums of voxels along an axis: float32. taps, weights: [K,N]."""
+    shape = [-1 if other == axis else 1 for other in range(3)]
+    total = torch.zeros([taps.shape[1] if other == axis else values.shape[other] for other in range(3)])
+    for tap, weight in zip(taps, weights, strict=True):
+        total += values.index_select(axis, tap).float().mul_(weight.view(shape))
+    return total
 
 
 def _taps(centres: np.ndarray, size: int, width: float) -> tuple[torch.Tensor, torch.Tensor]:

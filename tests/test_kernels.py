@@ -5,54 +5,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from scipy.ndimage import map_coordinates
 
 from radnet.kernels.grid import grid, invert, rotation
 from radnet.kernels.resample import resample
+from tests.geometries import FILL, TOLERANCE, away_from_ties, input_positions, itk, random_geometry
 
 GEOMETRIES = 300
-TOLERANCE = 1e-3  # of the range, the bound between all implementations of the grid
-FILL = -7.0
-
-
-def random_geometry(seed: int, rotate: bool) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int]]:
-    """Voxels [D,H,W] float32 in 0…1, a random out_to_in, and the shape of the output."""
-    random = np.random.default_rng(seed)
-    in_shape = tuple(int(n) for n in random.integers(1, 14, 3))
-    out_shape = tuple(int(n) for n in random.integers(1, 14, 3))
-    matrix = grid(
-        in_shape,
-        random.uniform(0.3, 6, 3),
-        out_shape,
-        random.uniform(0.3, 6, 3),
-        offset_mm=random.uniform(-8, 8, 3),
-        flip=random.integers(0, 2, 3).astype(bool),
-        rotation_deg=random.uniform(-90, 90, 3) if rotate else (0, 0, 0),
-    )
-    return random.random(in_shape, dtype=np.float32), matrix, out_shape
-
-
-def input_positions(matrix: np.ndarray, out_shape: tuple[int, int, int]) -> np.ndarray:
-    """[3,D,H,W] float64: input index of every output voxel, by the plain definition."""
-    index = np.stack([*np.indices(out_shape), np.ones(out_shape)])
-    return np.einsum("ij,jdhw->idhw", matrix, index)
-
-
-def away_from_ties(matrix: np.ndarray, out_shape: tuple[int, int, int], in_shape: tuple[int, int, int]) -> np.ndarray:
-    """Output voxels whose input position is not within rounding of the edge of the field or of a nearest-voxel tie."""
-    position = input_positions(matrix, out_shape)
-    return (np.abs((position + 0.5) - np.round(position + 0.5)) > 1e-6).all(axis=0)
-
-
-def itk(voxels: np.ndarray, matrix: np.ndarray, out_shape: tuple[int, int, int], interpolator: int) -> np.ndarray:
-    """SimpleITK on index coordinates: an affine transform of W,H,D points over unit-spaced images."""
-    transform = sitk.AffineTransform(3)
-    transform.SetMatrix(matrix[::-1, 2::-1].ravel().tolist())
-    transform.SetTranslation(matrix[::-1, 3].tolist())
-    reference = sitk.Image([int(n) for n in out_shape[::-1]], sitk.sitkFloat32)
-    return sitk.GetArrayFromImage(
-        sitk.Resample(sitk.GetImageFromArray(voxels), reference, transform, interpolator, FILL, sitk.sitkFloat32)
-    )
 
 
 @pytest.mark.parametrize("rotate", [False, True])
@@ -61,7 +21,7 @@ def test_agrees_with_simpleitk(mode: str, interpolator: int, rotate: bool):
     compared = inside = 0
     for seed in range(GEOMETRIES):
         voxels, matrix, out_shape = random_geometry(seed, rotate)
-        sure = away_from_ties(matrix, out_shape, voxels.shape)
+        sure = away_from_ties(matrix, out_shape)
         got = resample(voxels, matrix, out_shape, mode=mode, fill=FILL)[sure]
         expected = itk(voxels, matrix, out_shape, interpolator)[sure]
         assert np.abs(got - expected).max(initial=0) < TOLERANCE, f"geometry {seed}"
@@ -224,6 +184,8 @@ def test_refusals():
         resample(voxels[0], straight, (2, 2, 2))
     with pytest.raises(ValueError, match="three non-empty axes"):
         resample(voxels, straight, (2, 0, 2))
+    with pytest.raises(TypeError, match="a Tensor, expected a NumPy or a CuPy array"):
+        resample(torch.zeros(2, 2, 2), straight, (2, 2, 2))
     with pytest.raises(ValueError, match=r"\[3,4\]"):
         resample(voxels, np.eye(4), (2, 2, 2))
     with pytest.raises(ValueError, match="out_spacing_mm"):

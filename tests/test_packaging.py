@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
-MODULES = "radnet.kernels.grid, radnet.shards.ledger, radnet.shards.phantom.plan, radnet.launch.cli, radnet.labels"
+MODULES = "radnet.kernels.fused, radnet.shards.ledger, radnet.shards.phantom.plan, radnet.launch.cli, radnet.labels"
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,8 @@ def test_a_wheel_holds_everything(wheel, tmp_path):
     configs, inside = ROOT / "configs", wheel / "radnet" / "configs"
     names = {path.relative_to(configs) for path in configs.rglob("*.yaml")}
     assert {path.relative_to(inside) for path in inside.rglob("*.yaml")} == names
+    kernel = wheel / "radnet" / "kernels" / "resample.cu"
+    assert kernel.read_text() == (ROOT / "kernels" / "resample.cu").read_text()
 
 
 def test_a_checkout_wins_over_a_wheel_behind_it(wheel, tmp_path):

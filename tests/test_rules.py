@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 LAYERS = ("kernels", "radnet", "shards", "launch")  # each may import what stands left of it
 DOORS = {
     "ray": {"shards/actors.py", "shards/cluster.py", "shards/hands.py"},
-    "nvidia": {"radnet/loader.py"},
+    "nvidia": {"radnet/loader.py", "launch/bench/kernels.py"},
     "deepspeed": {"radnet/engine.py"},
     "wandb": {"radnet/tracking.py"},
     "pydicom": {
@@ -24,6 +24,7 @@ DOORS = {
     },
     "nibabel": {"shards/nifti.py", "shards/phantom/archive.py"},
     "webdataset": {"shards/write.py"},
+    "cupy": {"kernels/fused.py"},
 }
 SOURCES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
 IDS = [str(path.relative_to(ROOT)) for path in SOURCES]

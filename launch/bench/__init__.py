@@ -23,11 +23,12 @@ BENCHES = {
     "labels": "labels of 10,000 phantom headers against exact truth, real MR series beside dcm-classifier",
     "loader": "volumes a second from a shard set beside MONAI and TorchIO, where the time goes, the stall of a step",
     "shard": "a folder to a finished shard beside dcm2niix, two actors, the cost of the driver",
+    "kernels": "a volume onto the network's grid beside DALI, MONAI, SimpleITK and others; GPU bandwidth beside a copy",
     "line": "time and peak memory of each station of `radnet demo`",
 }
 PACKAGES = (
     *("radnet", "torch", "numpy", "ray", "deepspeed", "nvidia-dali-cuda130", "pydicom", "webdataset", "monai"),
-    *("dcm-classifier", "itk", "onnxruntime", "dcm2niix", "simpleitk", "torchio"),
+    *("dcm-classifier", "itk", "onnxruntime", "dcm2niix", "simpleitk", "torchio", "scipy", "cupy-cuda13x"),
 )
 
 
