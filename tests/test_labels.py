@@ -116,6 +116,8 @@ def test_paper_sequences(header, sequence):
         (mr("SWI", ScanningSequence="GR"), "T2STAR", "GRE"),
         (mr("sag trufi"), "BSSFP", None),
         (mr("dyn post"), "DCE", None),
+        (mr("DIN AXIAL"), "DCE", None),
+        (mr("t2_tse_tra_exacte_copy_diffusie"), "T2", "SE"),
         (mr(ScanningSequence="SE", RepetitionTime=2200, EchoTime=15), "PD", "SE"),
         (mr(ScanningSequence="SE", RepetitionTime=1300, EchoTime=15), None, "SE"),
         (mr("T1 SUB"), "DERIVED", None),

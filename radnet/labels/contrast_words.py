@@ -44,7 +44,8 @@ _ELSE = (
     r"(?![\s-]*(?:fat|fs|sat|supp|spair|gap|asset|sense|grappa|motion|trig|gat|breath|bh|nav|oral|cad|2d|3d|rec|leak))"
 )
 NO = re.compile(
-    rf"\b{_WITHOUT}\W*{_AGENT}\b|\b{_BEFORE}\W*{_AGENT}\b|\bs/\s?{_MARKS}\b|\bo\.?\s?km\b|\b"
+    rf"\b{_WITHOUT}\W*{_AGENT}\b|\b{_BEFORE}\W*{_AGENT}\b|\bs/\s?{_MARKS}\b"
+    r"|(?<![a-z][/.])(?<!p )\bo\.?\s?(?:km|contr\w*)\b|\b"
     + _any(
         r"woc unenhanced nonenhanced non_enhanced noncontrast noncon\w* nonc ncct nect nc nativ\w* kontrast\w*frei\w* "
         r"unverstarkt\w* plain precontrast\w* pregad pregd prec precon blanco tnc prekontrast smdc basal basale "
@@ -62,7 +63,7 @@ YES = re.compile(
     + _any(
         r"post?contrast\w* postgad postgd postc postcon postkm contrast contraste contrasto "
         r"contrastado contrastada contrasted kontrast\w* kontrascie km gad gado gadolinium gadavist gadovist gd "
-        r"magnevist dotarem eovist primovist multihance omniscan prohance enh enhanced enhancement enhancing ce cect "
+        r"magnevist dotarem eovist primovist multihance omniscan prohance enh enha enhan\w* ce cect "
         r"cemra cmdc mdc civ injected injecte\w* infused injection injektion arterial arteriell arterielle arteriel "
         r"arteriosa arteriale arterieel arterienphase tetnic\w* portal portale portaal portalfase portalvenous "
         r"portalvenos portalvenose portalvenoes\w* portalveneus portovenous portovenosa porto wrotna venous\w* venos "
@@ -96,7 +97,7 @@ DYNAMIC = re.compile(
     r"|\b(?:20|30|45|60|70|90|120|180)\s?secs?\b"
 )
 # Words that look like contrast and are not: phase contrast, a filter, an oral agent, parts of the body.
-_ORAL = _any(r"oral\w* oraal po per_os enteric rectal\w* rektal\w* positive negative")
+_ORAL = _any(r"oral\w* oraal po p\.o\.? per_os enteric rectal\w* rektal\w* positive negative")
 _MEDIUM = _any(r"contrast\w* kontrast\w* km mdc")
 NOT_CONTRAST = re.compile(
     rf"(?:\b{_WITH}\W*)?\b{_ORAL}\W*{_MEDIUM}\b"

@@ -6,7 +6,7 @@ from typing import Any
 
 from radnet.labels.finding import Finding, abstain
 from radnet.labels.parts import Named, named
-from radnet.labels.regions import ABDOMEN, BY_SEQUENCE, COVERAGE, LOWER, LUNG_WORDS, NECK
+from radnet.labels.regions import ABDOMEN, BY_SEQUENCE, COVERAGE, DEPARTMENT, GATED, IN_HEAD, LOWER, LUNG_WORDS, NECK
 from radnet.labels.text import name_of, phrase, text_of, tokens, tokens_of, words
 from radnet.labels.view import VIEWS, slice_normal
 from radnet.labels.words import FLAIR, FLAIR_PHRASE
@@ -88,6 +88,8 @@ def coverage(header: Mapping[str, Any]) -> Finding:
     is_pet = is_ct and tokens_of(header, "SeriesDescription", "StudyDescription") & _PET
     if is_pet or not _is_one_site(text_of(header, "collection_site")):
         sources.pop("collection_site", None)
+    if is_ct and "BodyPartExamined" in sources and GATED.search(phrase(name_of(header))):
+        sources = {keyword: said for keyword, said in sources.items() if keyword not in _EXAM}
     if not sources:
         return _by_sequence(header)
     if doubt := _doubt_alone(header, sources):
@@ -161,7 +163,8 @@ def _chosen(sources: dict[str, Named], is_mr: bool) -> tuple[set[str], float, li
     nearest = body or exam
     if nearest is None:
         return set(site.regions), _TRUSTS["collection_site"], evidence
-    if exam is None and site and site.regions and not site.regions & nearest.regions:
+    is_of_site = site and (site.regions & nearest.regions or "brain" in site.regions and set(nearest.words) <= IN_HEAD)
+    if exam is None and site and site.regions and not is_of_site:
         return _against_site(nearest, site, is_mr, evidence)
     return set(nearest.regions), 0.8 if site and site.regions & nearest.regions else 0.72, evidence
 
@@ -171,6 +174,9 @@ def _body_and_exam(body: Named, exam: Named, is_mr: bool, evidence: list[str]) -
     scans. Where one holds the other the larger is taken, and the height decides whether it fits."""
     if body.regions == exam.regions:
         return set(body.regions), 0.92, evidence
+    if set(exam.words) <= DEPARTMENT:
+        evidence.append("the exam names a department, BodyPartExamined counts")
+        return set(body.regions), 0.65, evidence
     if not body.regions or not exam.regions:
         # A spine or a limb, and a region: the exam is typed for this patient.
         evidence.append("BodyPartExamined and the exam disagree, the exam counts")

@@ -30,9 +30,9 @@ _NONE = ()
 PARTS: dict[tuple[str, ...], frozenset[str]] = {
     HEAD: words(
         "brain head neuro cerebral cerebrum cranial kopf schadel hirn gehirn neurokopf tete crane cerveau cerebrale "
-        "encephale hoofd hersenen schedel cabeza craneo cerebro encefalo testa cranio schaedel cervello skull cranium "
-        "caput brains encephalon cranien cabeca glowa mozg hlava mozek glioma gbm hirnschadel gehirnschadel cct "
-        "schadelhirn craneal encefalica encefalico cranica encephalique cranienne"
+        "encephale hoofd hersenen schedel cabeza craneo cerebro encefalo testa cranio schaedel cervello skull "
+        "cranium caput brains encephalon cranien cabeca glowa mozg hlava mozek glioma gbm hirnschadel gehirnschadel "
+        "cct schadelhirn craneal encefalica encefalico cranica encephalique cranienne glowy mozgu"
     ),
     ("upper_head_neck",): words(
         "nasopharynx oropharynx sinus sinuses paranasal pns nnh face facial maxillofacial nasennebenhohlen massif "
@@ -43,48 +43,51 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
         "larynx thyroid kehlkopf schilddruse hypopharynx laringe tiroides tiroide thyroide parathyroid schildklier "
         "stembanden strottenhoofd"
     ),
-    NECK: words("neck hals cou cuello collo halsweichteile pescoco szyja krk nek cervicofacial orl halses"),
+    NECK: words("neck hals cou cuello collo halsweichteile pescoco szyja szyi krk nek cervicofacial orl halses"),
     CHEST: words(
         "chest thorax lung lungs thoracic torax torace lunge lungen poumon poumons pulmon pulmones pulmao polmone "
         "polmoni longen pulmonary pulm hrct ctpa mediastinum mediastino mediastin srodpiersie thor thorakal "
         "thoraxroutine thorroutine mediastinal thoracique toracico toraks klatka chst cxr rib ribs pulmonaire "
-        "pulmonar hrlung ches hrudnik lungenembolie lungenarterien pulmonalarterien polmonare polmonari brustkorb "
-        "borstkas lungenrundherd longembolie pulmonalis pulmonalarteriell pulmonalarterielle"
+        "pulmonar hrlung ches cht tho klp klatki hrudnik lungenembolie lungenarterien pulmonalarterien polmonare "
+        "polmonari brustkorb borstkas lungenrundherd longembolie pulmonalis pulmonalarteriell pulmonalarterielle"
     ),
     ("breast",): words(
-        "breast breasts brst mamma mammae mammo brust sein seins seno mama mamas mammella borsten borst breastuni "
-        "mammographie mammografie breas brustdruse mammaria breat mammelle mammaire mammaires"
+        "breast breasts brst mamma mammae mammo brust sein seins seno mama mamas mammella mrm mrmam borsten borst "
+        "breastuni mammographie mammografie breas brustdruse mammaria breat mammelle mammaire mammaires"
     ),
     ("liver",): words(
         "liver leber foie lever higado figado fegato hepatic hepatique hcc hepatico watroba hepar livers epatica "
-        "epatico lebermetastasen"
+        "epatico lebermetastasen watroby"
     ),
     ("kidney",): words(
-        "kidney kidneys kid renal niere nieren rein reins nier rinon rinones rene reni rim rins nerka urogram ren "
-        "nierenstein nierensteine nierensteinen renale renali renales nierenlager"
+        "kidney kidneys kid kids renal renals niere nieren rein reins nier rinon rinones rene reni rim rins nerka "
+        "urogram ren nierenstein nierensteine nierensteinen renale renali renales nierenlager nerki nerek"
     ),
-    ("kidney", "intestine", "pelvis"): words("kub ctu"),
+    ("kidney", "intestine", "pelvis"): words("kub ctu ureter ureters uretere ureteres ureteri harnleiter"),
     ("pelvis",): words(
         "pelvis pelvic pel pelv prostate prostata becken bassin bekken pelvi bacino rectum rektum uterus bladder "
-        "miednica pelviano pelvien pelviana rectal cervix ovary ovaries bassino vejiga blase harnblase vescica vessie "
-        "retto recto endometrium utero vagina penis anus anal prostaat prostatic adnexa scrotum hipspelvis pros blad "
-        "panev plvs beckenubersicht pelvienne pelvica pelvico blaas baarmoeder gebarmutter beckenboden uterine"
+        "miednica pelviano pelvien pelviana rectal cervix ovary ovaries bassino vejiga blase harnblase vescica "
+        "vessie retto recto endometrium utero vagina penis anus anal prostaat prostatic adnexa scrotum hipspelvis "
+        "pros blad panev plv plvs miednicy taz blddr vulva beckenubersicht pelvienne pelvica pelvico blaas "
+        "baarmoeder gebarmutter beckenboden uterine"
     ),
     ABDOMEN: words(
         "abdomen abd abdominal bauch buik addome abdo ventre oberbauch brzuch pancreas panc pankreas spleen milz "
         "adrenal adrenals mrcp stomach magen estomago estomac stomaco abdome brzuszna gallbladder biliary cholangio "
         "abdroutine upperabdomen abdomenliver hepatobiliary bile abdominale abdominaal retroperitoneum abdm gastric "
         "nebenniere surrenes bricho bovenbuik nebennieren bijnier bijnieren suprarrenal suprarrenales surrenali "
-        "surrenalien surrenale surrene surreni bauchspeicheldruse gallenwege gallenblase alvleesklier addominale"
+        "surrenalien surrenale surrene surreni jb brzuszne brzusznej brzucha brz trzustka trzustki "
+        "bauchspeicheldruse gallenwege gallenblase alvleesklier addominale"
     ),
     LOWER: words(
         "abdpel abdpelvis abdopelvis abdomenpelvis abdominopelvic abdominopelvien enterography enteroclysis "
-        "colonoscopy colorectal colonography colono colon colo darm kolon bowel abdpelv abdpelvic enterografia entero "
-        "coloscan abdomenpel apelvis koloskopie coloscanner urotac uroscanner uroct urotc dunndarm dickdarm enteroct"
+        "colonoscopy colorectal colonography colono colon colo darm kolon bowel abdpelv abdpelvic enterografia "
+        "entero coloscan abdomenpel apelvis koloskopie coloscanner abpel urotac uroscanner uroct urotc dunndarm "
+        "dickdarm enteroct"
     ),
     TRUNK: words(
-        "cap tap ctcap chestabdpelvis trunk chestabdomenpelvis cuerpo thoracoabdominopelvien chestabdpel polytrauma "
-        "panscan"
+        "cap tap ctcap chestabdpelvis trunk torso chestabdomenpelvis cuerpo thoracoabdominopelvien chestabdpel "
+        "polytrauma panscan chabdpelv"
     ),
     ("lung", *ABDOMEN): words("chestabdomen thoraxabdomen thoraxabd chestabd thabd tha thorabd"),
     (*NECK, *TRUNK): words("neckchestabdpelv neckchestabdpelvis ncap"),
@@ -94,15 +97,16 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
         "knee knees shoulder shoulders elbow elbows wrist wrists hand hands foot feet ankle ankles finger toe toes "
         "knie schulter hombro rodilla ginocchio spalla genou epaule cspine tspine lspine lsp tsp csp spine lumbar "
         "femur femurs tibia humerus thigh thighs calf calves forearm tlspine lsspine leg legs arm hip hips "
-        "lumbosacral sacrum coccyx sacroiliac heel wirbelsaule hws bws lws rachis colonne columna colonna wervelkolom "
-        "pied cheville hanche poignet coude tobillo cadera muneca caviglia anca polso hufte ellenbogen handgelenk "
-        "fuss sprunggelenk lwk iac orbit orbits orbita pituitary sella hypophyse tmj temporal mastoid felsenbein "
-        "heart cardiac herz coeur cuore corazon hart coronary coronaries lowerlimb upperlimb fibula clavicle scapula "
-        "tendon schouder heup enkel pols rug lombaire cervicale lendenwirbelsaule halswirbelsaule wristhand brachial "
-        "opticcanal rochers rocher femorala jaw ear dental lwsp cwk twk rachide lombare kniegelenk schultergelenk "
-        "huftgelenk ellenbogengelenk brustwirbelsaule genoux hanches epaules coudes poignets chevilles cuisse jambe "
-        "coscia gamba gomito piede mano muslo pierna unterarm oberarm oberschenkel unterschenkel onderbeen bovenbeen "
-        "voet voeten knieen schadelbasis orbite orbitas iam iams"
+        "lumbosacral sacrum coccyx sacroiliac heel wirbelsaule hws bws lws rachis colonne columna colonna "
+        "wervelkolom pied cheville hanche poignet coude tobillo cadera muneca caviglia anca polso hufte ellenbogen "
+        "handgelenk fuss sprunggelenk lwk iac orbit orbits orbita pituitary sella hypophyse tmj temporal mastoid "
+        "felsenbein heart cardiac herz coeur cuore corazon hart coronary coronaries lowerlimb upperlimb fibula "
+        "clavicle scapula tendon schouder heup enkel pols rug lombaire cervicale lendenwirbelsaule halswirbelsaule "
+        "wristhand brachial opticcanal rochers rocher femorala jaw ear dental lwsp cwk twk rachide lombare "
+        "kniegelenk schultergelenk huftgelenk ellenbogengelenk brustwirbelsaule genoux hanches epaules coudes "
+        "poignets chevilles cuisse jambe coscia gamba gomito piede mano muslo pierna unterarm oberarm oberschenkel "
+        "unterschenkel onderbeen bovenbeen voet voeten knieen schadelbasis orbite orbitas iam iams pater rameno "
+        "koleno kycel"
     ),
 }
 # Several words that together mean something else than each: their regions, and what they leave of the text.
@@ -110,13 +114,15 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
     (re.compile(pattern), regions)
     for pattern, regions in (
         (
-            r" (?:skull|schadel|base|eyes?|orbits?|head) (?:skull )?(?:base )?(?:(?:to|thru|through|bis|2) )?(?:mid ?)?"
-            r"(?:thighs?|femurs?|oberschenkel) ",
+            r" (?:skull|skullbase|schadel|base|eyes?|orbits?|head) (?:skull )?(?:base )?"
+            r"(?:(?:to|thru|through|bis|2) )?(?:mid ?)?(?:thighs?|femurs?|oberschenkel) "
+            r"| (?:pet )?sk(?:ul)? (?:to )?(?:mid )?(?:th|thi) ",
             ("lower_head_neck", *TRUNK),
         ),
         (r" (?:vertex|head|skull) (?:to|thru|2) (?:toes?|feet|foot) ", (*HEAD, *NECK, *TRUNK)),
         (r" (?:cta|mra|angio\w*) (?:of )?(?:the )?(?:head|kopf|brain) (?:and )?(?:neck|hals) ", (*HEAD, *NECK)),
         (r" ca(?:lcium)? score ", _NONE),
+        (r" br (?:bi|bil|bilat\w*|uni|unil\w*|lt|rt|left|right) | (?:lt|rt|left|right) br ", ("breast",)),
         (r" pan ?scan ", TRUNK),
         (r" neck (?:and )?(?:ch|chest|thorax) (?:and )?(?:ab|abd|abdomen) (?:and )?(?:pel\w*) ", (*NECK, *TRUNK)),
         (r" n c a p ", (*NECK, *TRUNK)),
@@ -127,9 +133,14 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         ),
         (r" thorac?o ?abdomino? ?pelv\w* | toraco ?abdomin\w* ?pelv\w* ", TRUNK),
         (r" (?:thorac?o|toraco) ?(?:and |et |e |y )?abdom\w* ", ("lung", *ABDOMEN)),
+        # Klatka piersiowa, jama brzuszna, miednica (mniejsza, mala).
+        (r" klp (?:i )?(?:jb|j b|brz\w*) (?:i )?(?:m+|mied\w*) ", TRUNK),
+        (r" klp (?:i )?(?:jb|j b|brz\w*) ", ("lung", *ABDOMEN)),
+        (r" (?:jb|j b|brz\w*) (?:(?:i|lub) )?(?:m|mm|m m|mied\w*) ", LOWER),
+        (r" j b ", ABDOMEN),
         (r" (?:addome|abdomen|abdome) (?:completo|complet|total|totale) ", LOWER),
         (r" (?:sen[oi]s?|sinus) paranasa\w* ", ("upper_head_neck",)),
-        (r" (?:thorax|chest|thx?|torax|tor) (?:and )?(?:abd?|abdomen|abdo|bauch) ", ("lung", *ABDOMEN)),
+        (r" (?:thorax|chest|ch|thx?|torax|tor) (?:and )?(?:abd?|abdomen|abdo|bauch) ", ("lung", *ABDOMEN)),
         (
             r" (?:abdomen|abd|ab|abdo|bauch|buik|brzuch|addome) (?:and |et |und |e |y |en )?"
             r"(?:pelvis|pel|pelv|pelvic|pelve|bassin|becken|bekken|mied|miednica|bacino|pelvi|p) | abdomino ?pelv\w* ",
@@ -153,6 +164,8 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r" pc (?=tx )", NECK),
         (r" tx as ai(?:vol)? ", TRUNK),
         (r" tx as (?:vol )?", ("lung", *ABDOMEN)),
+        (r" as ai(?:vol)? ", LOWER),
+        (r"^ as (?:vol )?$", ABDOMEN),
         (r" low(?:er)? (?:ext\w*|limb\w*|leg) | upper (?:ext\w*|limb\w*) ", _NONE),
     )
 )
@@ -168,7 +181,13 @@ HEAD_AND_NECK = re.compile(
 )
 # Letters that stand for parts in CT, where a front-to-back direction has no place in the name of a series.
 CT_LETTERS = re.compile(r"\bap\b|\ba\s?(?:[/&+-]|and)?\s?p\b(?!\s?/)")
+# A radiograph under the modality CT, and its direction.
+RADIOGRAPH = re.compile(r" (?:xr|cxr|portable|x ray|rontgen|radiogra\w*) ")
 CT_SHORT = re.compile(r" (?:ch|che|thx|pe)(?= )")
+CT_CHEST_ABDOMEN = re.compile(r"\bc\s?/\s?a\b(?!\s?/)")
+# Codes of exams: CT, parts, with or without contrast (CTCAPW).
+CT_CODE = re.compile(r"(?:[a-z]{0,2}ct)?(n?cap)(?:c|i|w|wo|wc|wwo|wiv)|[a-z]{0,2}ct(n?c?ap)(?:c|w|wo|wc|wwo|wiv)?")
+CT_CODES: dict[str, tuple[str, ...]] = {"ap": LOWER, "cap": TRUNK, "ncap": (*NECK, *TRUNK)}
 # In MR the level of a spine, not the chest.
 SPINE_LEVELS = frozenset({"thoracic", "thoracique", "toracico", "thorakal"})
 # How the patient lies, or the head of something else: not the part that is scanned.
@@ -178,6 +197,48 @@ HEAD_FIRST = re.compile(
 )
 PANCREATIC_HEAD = re.compile(r"( pancrea\w*) head(?= )")
 LUNG_WORDS = frozenset({"lung", "lungs", "lunge", "lungen", "poumon", "pulmon", "pulmao"})
+# Small parts of the head.
+IN_HEAD = words(
+    "iac iam iams orbit orbits orbita orbitas orbite pituitary sella hypophyse ear temporal mastoid felsenbein "
+    "rocher rochers tmj jaw dental"
+)
+# A department, which reads the neck and the spine too; and children, which kidneys are abbreviated like.
+DEPARTMENT = frozenset({"neuro"})
+WEAK = DEPARTMENT | {"kids"}
+# In MR a coil, not what is scanned.
+COIL = frozenset({"torso"})
+# What opens or closes a compound of no vocabulary (routinechest, lumbarspine): heard only where a text names no part.
+_OPENING = {
+    HEAD: "cerebr encephal encefal",
+    CHEST: "chest thorax lungen pulmon poumon polmon",
+    ("breast",): "breast mammogra mammo",
+    ("liver",): "liver leber hepat hepato epato",
+    ("kidney",): "kidney nieren",
+    ("pelvis",): "pelvi prostat becken bekken",
+    ABDOMEN: "abdom pancrea pankrea",
+    LOWER: "colono colongra",
+    ("lower_head_neck",): "thyro thyreo tiroid",
+    _NONE: "spine",
+}
+_CLOSING = {
+    HEAD: "brain",
+    CHEST: "chest thorax",
+    ("breast",): "breast breastmr",
+    ("liver",): "liver",
+    ("kidney",): "kidney",
+    ("pelvis",): "pelvis prostate",
+    ABDOMEN: "abdomen abdom",
+    _NONE: "spine",
+}
+_ENDS = [(words(text), "(?:{})[a-z]+", held) for held, text in _OPENING.items()]
+_ENDS += [(words(text), "[a-z]+(?:{})", held) for held, text in _CLOSING.items()]
+COMPOUNDS = tuple((re.compile(form.format("|".join(sorted(ends)))), held) for ends, form, held in _ENDS)
+NO_COMPOUND = words(
+    "chester chesterfield chestnut deliver oliver liverpool spineview breastfeeding thyrogen thyroxine kidneystone "
+    "kidneystones"
+)
+# A scan of one bed position at one phase of the breath, whatever the exam.
+GATED = re.compile(r" t \d+ pr \d+| gated | 4 d ct | \d+ (?:ex|in) $")
 # Sequences that are made for one part: heard only where no part is named.
 BY_SEQUENCE: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
     (words("vibrant bliss rodeo"), ("breast",)),

@@ -56,7 +56,7 @@ B_VALUE_PHRASE = re.compile(r" b (?:50|[1-9]\d{2,3}) ")
 B_VALUE = re.compile(r"b(?:50|[1-9]\d{2,3})t?")
 DYNAMIC = words(
     "dce dyn dynamic dynamics dynamisch dynamique dinamico dinamica dinamicas dynaviews dynviews dyna twist tricks "
-    "disco mphase mph multiphase multiphases dynam dynamik dynamische trak 4dtrak dyno multiphasic"
+    "disco mphase mph multiphase multiphases dynam dynamik dynamische din dinam trak 4dtrak dyno multiphasic"
 )
 DYNAMIC_PHRASE = re.compile(r" (?:multi|m) ph(?:ase)?s?(?= )|^ ph ?\d+ | time resolved ")
 ANGIOGRAPHY = words(
