@@ -43,6 +43,8 @@ _MARKS = "(?:c|ci|civ|cte|contr\\w*|iv|mdc|ev)"  # S/C, C/CIV: sin, con contrast
 _ELSE = (
     r"(?![\s-]*(?:fat|fs|sat|supp|spair|gap|asset|sense|grappa|motion|trig|gat|breath|bh|nav|oral|cad|2d|3d|rec|leak))"
 )
+# Codes of exams end with it: CTCAPC, CTABDPELW.
+_CODE = r"\b(?:[a-z]{0,2}ct[a-z]*?(?:ap|abd|pel|pelvis|chest|thorax|neck)|n?cap)"
 NO = re.compile(
     rf"\b{_WITHOUT}\W*{_AGENT}\b|\b{_BEFORE}\W*{_AGENT}\b|\bs/\s?{_MARKS}\b"
     r"|(?<![a-z][/.])(?<!p )\bo\.?\s?(?:km|contr\w*)\b|\b"
@@ -55,11 +57,11 @@ NO = re.compile(
     r"|\b(?:ohne|sans|zonder|sin|senza|sem|bez)\s*$|\b(?:agent|contrast)\W+none\b"
     # A minus stands alone: "5mm -C", "C-", "IV-"; "Filter-C" is the name of a kernel, "C-spine" of a part.
     r"|(?:^|\s)-\s?c\b(?!\W*spine)|\b(?<!/)c-(?![\w-])|\bc minus\b|\biv\s?-(?![\w-])|(?:^|\s)-\s?(?:km|ca|gd|civ)\b"
-    r"|\b[ki]-(?=\s|$)"
+    rf"|\b[ki]-(?=\s|$)|{_CODE}woc?\b"
 )
 YES = re.compile(
     rf"\b{_WITH}\W{{0,3}}{_AGENT}\b|\bc/\s?{_MARKS}\b(?!/)|\bpost\b(?![\s-]*{_PROCEDURE})"
-    r"|\+\s?(?:c|k|km|cm|gd|gad\w*|iv|mdc|ci|civ|cont|contrast\w*|kontrast\w*|k\s?\d)\b|\bc\s?\+(?!\d)|\b(?:i|iv)\s?\+(?=\s|$)|\b"
+    r"|\+\s?(?:c|k|km|cm|gd|gad\w*|iv|mdc|ci|civ|cont|contrast\w*|kontr\w*|k\s?\d)\b|\bc\s?\+(?!\d)|\b(?:i|iv)\s?\+(?=\s|$)|\b"
     + _any(
         r"post?contrast\w* postgad postgd postc postcon postkm contrast contraste contrasto "
         r"contrastado contrastada contrasted kontrast\w* kontrascie km gad gado gadolinium gadavist gadovist gd "
@@ -85,6 +87,7 @@ YES_IN_CT = re.compile(
         r"opti\s?\d* ultravist visipaque iomeron imeron xenetix omni"
     )
     + r"\b|\b\d{2,3}\s?secs?\b|\b\d{1,3}\s?(?:cc|ml)\b|\bp\.\s?v\."
+    rf"|{_CODE}(?:c|w|wc|wiv)\b|\bpor(?=\W*(?:ax|cor|sag|\d))"
     r"|\b(?:abd|abdomen|pel|pelv|pelvis|chest|thorax|thor|neck|head|liver)\+(?=\s|$)|\bcontr\b|\b(?:a|v|d)\s?-?phase\b"
     r"|(?<!lung )(?<!bone )(?<!lng )(?<!tissue )(?<!mediastinal )\bw\b"
     r"(?!/?\s?(?:breath|bh\b|nav|fat|arms|o\b|l\b|b\b|\d*\s?l\s?\d)|/\s?(?:sag|cor|recon|mpr|mip|3d)\w*)"

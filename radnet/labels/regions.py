@@ -68,8 +68,8 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
         "pelvis pelvic pel pelv prostate prostata becken bassin bekken pelvi bacino rectum rektum uterus bladder "
         "miednica pelviano pelvien pelviana rectal cervix ovary ovaries bassino vejiga blase harnblase vescica "
         "vessie retto recto endometrium utero vagina penis anus anal prostaat prostatic adnexa scrotum hipspelvis "
-        "pros blad panev plv plvs miednicy taz blddr vulva beckenubersicht pelvienne pelvica pelvico blaas "
-        "baarmoeder gebarmutter beckenboden uterine"
+        "pros blad panev plv plvs miednicy taz blddr vulva iliac iliaca iliacal iliaque beckenubersicht pelvienne "
+        "pelvica pelvico blaas baarmoeder gebarmutter beckenboden uterine"
     ),
     ABDOMEN: words(
         "abdomen abd abdominal bauch buik addome abdo ventre oberbauch brzuch pancreas panc pankreas spleen milz "
@@ -119,6 +119,8 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
             r"| (?:pet )?sk(?:ul)? (?:to )?(?:mid )?(?:th|thi) ",
             ("lower_head_neck", *TRUNK),
         ),
+        # Cut at the length that a title may have.
+        (r" (?:pet|petct|pt) (?!.*brain).*\bsk(?:ull?)?(?: b\w*)?(?: to?)?(?: m\w*)? $", ("lower_head_neck", *TRUNK)),
         (r" (?:vertex|head|skull) (?:to|thru|2) (?:toes?|feet|foot) ", (*HEAD, *NECK, *TRUNK)),
         (r" (?:cta|mra|angio\w*) (?:of )?(?:the )?(?:head|kopf|brain) (?:and )?(?:neck|hals) ", (*HEAD, *NECK)),
         (r" ca(?:lcium)? score ", _NONE),
@@ -241,6 +243,6 @@ NO_COMPOUND = words(
 GATED = re.compile(r" t \d+ pr \d+| gated | 4 d ct | \d+ (?:ex|in) $")
 # Sequences that are made for one part: heard only where no part is named.
 BY_SEQUENCE: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
-    (words("vibrant bliss rodeo"), ("breast",)),
+    (words("vibrant vibran bliss rodeo"), ("breast",)),
     (words("mprage mp2rage memprage bravo swi swan flair"), HEAD),
 )

@@ -46,7 +46,7 @@ MAPS = words(
 )
 PERFUSION = words("perf perfusion perfusie perfusione perfusio perfusao perfuzja dsc asl pasl pcasl pwi casl ep2dperf")
 ADC = words("adc adcs dadc eadc adcmap adcmaps")
-ADC_PHRASE = re.compile(r" apparent diffusion coeff| average dc | coefficient d(?:e|i) diffusion| adc map")
+ADC_PHRASE = re.compile(r" apparent diffusio| average dc | coefficient d(?:e|i) diffusion| adc map")
 DIFFUSION = words(
     "dwi dwis dw diff diffusion diffus diffusie diffusione difusion difusao diffusao dif dti dki dsi hardi noddi "
     "trace tracew tracewtracew dwibs dwssfse resolve ddwi edwi dwie dwise rdwi advdiff mddw ivim bval bvals bvalue "
@@ -87,7 +87,7 @@ SUSCEPTIBILITY = words(
 )
 T1_GRADIENT = words(
     "mprage memprage mempr mp2rage rage bravo vibe starvibe thrive ethrive xthrive lava vibrant fspgr spgr irspgr "
-    "irfspgr tfl t1tfe t1ffe tfe3d1 rodeo bliss views dynaviews fame quick3d tigre vib brava lge"
+    "irfspgr tfl t1tfe t1ffe tfe3d1 rodeo bliss views dynaviews fame quick3d tigre vib vibran brava lge"
 )
 # Dixon of Philips is a gradient echo unless a turbo spin echo or T2 is named beside it.
 DIXON = words("mdixon mdix smdixon")
