@@ -79,7 +79,7 @@ YES = re.compile(
 )
 # In an MR description "W" means weighted, and beside lung or bone it is a window.
 YES_IN_CT = re.compile(
-    r"\bwith(?!\W*(?:oral|po|locator|out|breath|bh|nav|fat|arms|regist|added|imag|formal|biops))\b|\b"
+    r"\bwith(?!\W*(?:oral|po|locator|out|breath|bh|nav|fat|arms|regist|added|(?:\w+\W+)?imag|formal|biops))\b|\b"
     + _any(
         r"cta ctpa angio\w* pulmonalarteriell\w* pe(?!\W?ct\W?(?:skull|whole)) pv pvp venography runoff urogram "
         r"urography ctu ctv wc aortogram art arteries thrombosis embol\w* [234]\s?-?\s?(?:ph|f)ase\w* "
@@ -87,7 +87,7 @@ YES_IN_CT = re.compile(
         r"opti\s?\d* ultravist visipaque iomeron imeron xenetix omni"
     )
     + r"\b|\b\d{2,3}\s?secs?\b|\b\d{1,3}\s?(?:cc|ml)\b|\bp\.\s?v\."
-    rf"|{_CODE}(?:c|w|wc|wiv)\b|\bpor(?=\W*(?:ax|cor|sag|\d))"
+    rf"|{_CODE}(?:c|w|wc|wiv)\b|(?<!needle )\binj\b|\bpor(?=\W*(?:ax|cor|sag|\d))"
     r"|\b(?:abd|abdomen|pel|pelv|pelvis|chest|thorax|thor|neck|head|liver)\+(?=\s|$)|\bcontr\b|\b(?:a|v|d)\s?-?phase\b"
     r"|(?<!lung )(?<!bone )(?<!lng )(?<!tissue )(?<!mediastinal )\bw\b"
     r"(?!/?\s?(?:breath|bh\b|nav|fat|arms|o\b|l\b|b\b|\d*\s?l\s?\d)|/\s?(?:sag|cor|recon|mpr|mip|3d)\w*)"

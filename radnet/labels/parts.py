@@ -13,6 +13,7 @@ from radnet.labels.regions import (
     CT_CODES,
     CT_LETTERS,
     CT_SHORT,
+    CUT,
     HEAD_AND_NECK,
     HEAD_FIRST,
     LOWER,
@@ -64,6 +65,8 @@ def named(text: str, is_ct: bool) -> Named | None:
     else:
         found = found - SPINE_LEVELS - COIL
     matches = {held: found & vocabulary for held, vocabulary in PARTS.items() if found & vocabulary}
+    if (last := flat.split()[-1:]) and last[0] in CUT:
+        matches[CUT[last[0]]] = matches.get(CUT[last[0]], frozenset()) | {last[0]}
     if regions or len(matches) > 1:
         matches = {held: hit - WEAK for held, hit in matches.items() if hit - WEAK}
     if not hits and not matches:

@@ -109,8 +109,7 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
         "koleno kycel"
     ),
 }
-# Several words that together mean something else than each: their regions, and what they leave of the text.
-PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
+_PHRASES = tuple(
     (re.compile(pattern), regions)
     for pattern, regions in (
         (
@@ -126,6 +125,7 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r" ca(?:lcium)? score ", _NONE),
         (r" br (?:bi|bil|bilat\w*|uni|unil\w*|lt|rt|left|right) | (?:lt|rt|left|right) br ", ("breast",)),
         (r" pan ?scan ", TRUNK),
+        (r" ct ext ", _NONE),
         (r" neck (?:and )?(?:ch|chest|thorax) (?:and )?(?:ab|abd|abdomen) (?:and )?(?:pel\w*) ", (*NECK, *TRUNK)),
         (r" n c a p ", (*NECK, *TRUNK)),
         (
@@ -167,9 +167,29 @@ PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r" tx as ai(?:vol)? ", TRUNK),
         (r" tx as (?:vol )?", ("lung", *ABDOMEN)),
         (r" as ai(?:vol)? ", LOWER),
-        (r"^ as (?:vol )?$", ABDOMEN),
+        (r"^ as (?:vol )?(?=$|[sc] c |art|port|equil|ax|cor|sag)", ABDOMEN),
         (r" low(?:er)? (?:ext\w*|limb\w*|leg) | upper (?:ext\w*|limb\w*) ", _NONE),
     )
+)
+# From one part to another: all between, and the parts themselves.
+_FROM = {
+    "vertex|head|skull|brain": (*HEAD, *NECK),
+    "neck|hals|cou|cuello|collo|nek": NECK,
+    "chest|thorax|torax|torace|lung|lungs|apex|apices|clavicles?|(?:thoracic|lung) (?:inlet|apex|apices)": (),
+}
+_TO = {
+    "chest|thorax|diaphragm|zwerchfell|carina": CHEST,
+    "abdomen|liver|kidneys?|adrenals?|iliac crests?": ("lung", *ABDOMEN),
+    "(?:pubic |the )?(?:symphysis|pubis)|pelvis|becken|bassin|bekken|ischium|lesser trochanters?": TRUNK,
+}
+# Several words that together mean something else than each: their regions, and what they leave of the text.
+PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
+    *(
+        (re.compile(f" (?:{start}) (?:to|thru|through|bis|till) (?:{end}) "), (*held, *more))
+        for start, held in _FROM.items()
+        for end, more in _TO.items()
+    ),
+    *_PHRASES,
 )
 # Where such a scan begins, its height tells.
 WHOLE_BODY = re.compile(
@@ -239,6 +259,23 @@ NO_COMPOUND = words(
     "chester chesterfield chestnut deliver oliver liverpool spineview breastfeeding thyrogen thyroxine kidneystone "
     "kidneystones"
 )
+# The last word of a title may be cut at the length that a title may have.
+CUT: dict[str, tuple[str, ...]] = {
+    word[:end]: held
+    for word, held in (
+        ("abdomen", ABDOMEN),
+        ("abdominal", ABDOMEN),
+        ("pelvis", ("pelvis",)),
+        ("prostate", ("pelvis",)),
+        ("thorax", CHEST),
+        ("chest", CHEST),
+        ("kidney", ("kidney",)),
+        ("breast", ("breast",)),
+    )
+    for end in range(4, len(word))
+}
+# An exam that was made elsewhere: a heading of the archive, not what was asked for.
+IMPORTED = re.compile(r" (?:outside|import\w*|foreign|interpret\w*|comparison|consult\w*|external|second opinion) ")
 # A scan of one bed position at one phase of the breath, whatever the exam.
 GATED = re.compile(r" t \d+ pr \d+| gated | 4 d ct | \d+ (?:ex|in) $")
 # Sequences that are made for one part: heard only where no part is named.
