@@ -58,7 +58,9 @@ DYNAMIC = words(
     "dce dyn dynamic dynamics dynamisch dynamique dinamico dinamica dinamicas dynaviews dynviews dyna twist tricks "
     "disco mphase mph multiphase multiphases dynam dynamik dynamische din dinam trak 4dtrak dyno multiphasic"
 )
-DYNAMIC_PHRASE = re.compile(r" (?:multi|m) ph(?:ase)?s?(?= )|^ ph ?\d+ | time resolved ")
+DYNAMIC_PHRASE = re.compile(
+    r" (?:multi|m) ph(?:ase)?s?(?= )|^ ph ?\d+ | time resolved | pre (?:and |x )?(?:\d+ )?posts? "
+)
 ANGIOGRAPHY = words(
     "mra mrv angio angiography angiographie angiografie angiografia tof tofmra venogram venography inflow mrangio "
     "cemra angioresonancia qiss mrav 2dtof 3dtof tof3d tof2d mpca pca arteriography inhance angiogramm"
