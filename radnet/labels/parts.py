@@ -16,6 +16,7 @@ from radnet.labels.regions import (
     CUT,
     HEAD_AND_NECK,
     HEAD_FIRST,
+    LIMIT,
     LOWER,
     LUNG_WORDS,
     NECK,
@@ -53,6 +54,7 @@ def named(text: str, is_ct: bool) -> Named | None:
             regions.update(held)
             hits.append("/".join(held) or "spine or limb")
             flat = pattern.sub("  ", flat)
+    flat = LIMIT.sub("  ", flat)
     if HEAD_AND_NECK.search(flat):
         regions.update(NECK)
         hits.append("head and neck")
@@ -70,7 +72,7 @@ def named(text: str, is_ct: bool) -> Named | None:
     if regions or len(matches) > 1:
         matches = {held: hit - WEAK for held, hit in matches.items() if hit - WEAK}
     if not hits and not matches:
-        matches = {ABDOMEN: frozenset({"ab"})} if is_ct and " ab " in flat else _compounds(text)
+        matches = {ABDOMEN: frozenset({"ab"})} if is_ct and " ab " in flat else _compounds(found)
     # Beside another part "lung" is the window or the filter that the images were made with.
     if is_ct and (regions or len(matches) > 1) and matches.get(CHEST, frozenset()) <= LUNG_WORDS:
         matches.pop(CHEST, None)
@@ -100,9 +102,9 @@ def _letters(text: str, flat: str) -> list[tuple[tuple[str, ...], str]]:
     return said + [(CT_CODES[code], code) for code in sorted(codes)]
 
 
-def _compounds(text: str) -> dict[tuple[str, ...], frozenset[str]]:
+def _compounds(found: frozenset[str]) -> dict[tuple[str, ...], frozenset[str]]:
     """The parts that words of no vocabulary open or close with; the hit is the part, not the word."""
     # A biopsy is of a corner of the part.
-    found = {token for token in tokens(text) - NO_COMPOUND if "biops" not in token}
+    found = {token for token in found - NO_COMPOUND if "biops" not in token}
     held = [held for form, held in COMPOUNDS if any(map(form.fullmatch, found))]
     return {one: frozenset({"compound of " + (" ".join(one) or "spine")}) for one in held}

@@ -105,8 +105,8 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
         "wristhand brachial opticcanal rochers rocher femorala jaw ear dental lwsp cwk twk rachide lombare "
         "kniegelenk schultergelenk huftgelenk ellenbogengelenk brustwirbelsaule genoux hanches epaules coudes "
         "poignets chevilles cuisse jambe coscia gamba gomito piede mano muslo pierna unterarm oberarm oberschenkel "
-        "unterschenkel onderbeen bovenbeen voet voeten knieen schadelbasis orbite orbitas iam iams pater rameno "
-        "koleno kycel"
+        "unterschenkel onderbeen bovenbeen bras brazo braccio antebrazo avambraccio voet voeten knieen schadelbasis "
+        "orbite orbitas iam iams pater rameno koleno kycel"
     ),
 }
 _PHRASES = tuple(
@@ -136,8 +136,8 @@ _PHRASES = tuple(
         (r" thorac?o ?abdomino? ?pelv\w* | toraco ?abdomin\w* ?pelv\w* ", TRUNK),
         (r" (?:thorac?o|toraco) ?(?:and |et |e |y )?abdom\w* ", ("lung", *ABDOMEN)),
         # Klatka piersiowa, jama brzuszna, miednica (mniejsza, mala).
-        (r" klp (?:i )?(?:jb|j b|brz\w*) (?:i )?(?:m+|mied\w*) ", TRUNK),
-        (r" klp (?:i )?(?:jb|j b|brz\w*) ", ("lung", *ABDOMEN)),
+        (r" (?:klp|kl(?: p)?) (?:i )?(?:jb|j b|brz\w*) (?:i )?(?:m+|mied\w*) ", TRUNK),
+        (r" (?:klp|kl(?: p)?) (?:i )?(?:jb|j b|brz\w*) ", ("lung", *ABDOMEN)),
         (r" (?:jb|j b|brz\w*) (?:(?:i|lub) )?(?:m|mm|m m|mied\w*) ", LOWER),
         (r" j b ", ABDOMEN),
         (r" (?:addome|abdomen|abdome) (?:completo|complet|total|totale) ", LOWER),
@@ -148,7 +148,7 @@ _PHRASES = tuple(
             r"(?:pelvis|pel|pelv|pelvic|pelve|bassin|becken|bekken|mied|miednica|bacino|pelvi|p) | abdomino ?pelv\w* ",
             LOWER,
         ),
-        (r" diaphragm to symph\w* ", LOWER),
+        (r" dia(?:p|gr)\w* (?:(?:to|thru|through|bis) )?(?:iliac )?crests? ", ABDOMEN),
         (r" (?:urogra\w*|ct u|uro (?:ct|tc|tac|scanner)|virt(?:ual)? colo\w*|ct colo\w*) ", LOWER),
         (
             r" (?:cervical|thoracic|lumbar|c|t|l|ls|tl|dorsal|lumbosacral) (?:spine|sp|rachis|wervel\w*|wirbel\w*) "
@@ -171,23 +171,30 @@ _PHRASES = tuple(
         (r" low(?:er)? (?:ext\w*|limb\w*|leg) | upper (?:ext\w*|limb\w*) ", _NONE),
     )
 )
-# From one part to another: all between, and the parts themselves.
+# From one part to another: these and all between, by the levels of the body.
+_LEVELS = (HEAD, NECK[:1], NECK[1:], CHEST, ABDOMEN, ("intestine", "pelvis"))
 _FROM = {
-    "vertex|head|skull|brain": (*HEAD, *NECK),
-    "neck|hals|cou|cuello|collo|nek": NECK,
-    "chest|thorax|torax|torace|lung|lungs|apex|apices|clavicles?|(?:thoracic|lung) (?:inlet|apex|apices)": (),
+    "vertex|head|skull|brain": 0,
+    "neck|hals|cou|cuello|collo|nek": 1,
+    "chin|jaw|mandible|kinn": 2,
+    "chest|thorax|torax|torace|lungs?|(?:thoracic|lung) (?:inlet|apex|apices)|apex|apices|clavicles?": 3,
+    "diap\\w*|domes?|liver|kidneys?|abd|abdo|abdomen|addome|bauch": 4,
 }
 _TO = {
-    "chest|thorax|diaphragm|zwerchfell|carina": CHEST,
-    "abdomen|liver|kidneys?|adrenals?|iliac crests?": ("lung", *ABDOMEN),
-    "(?:pubic |the )?(?:symphysis|pubis)|pelvis|becken|bassin|bekken|ischium|lesser trochanters?": TRUNK,
+    "chest|thorax|diap\\w*|zwerchfell|carina": 4,
+    "abdomen|liver|kidneys?|adrenals?|iliac crests?": 5,
+    "(?:the |pubic )?(?:symph\\w*|pubis)|pelvis|becken|bassin|bekken|ischium|lesser trochanters?": 6,
 }
 # Several words that together mean something else than each: their regions, and what they leave of the text.
 PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
     *(
-        (re.compile(f" (?:{start}) (?:to|thru|through|bis|till) (?:{end}) "), (*held, *more))
-        for start, held in _FROM.items()
-        for end, more in _TO.items()
+        (
+            re.compile(f" (?:{start}) (?:to|thru|through|bis|till) (?:{end}) "),
+            tuple(region for level in _LEVELS[first:last] for region in level),
+        )
+        for start, first in _FROM.items()
+        for end, last in _TO.items()
+        if first < last
     ),
     *_PHRASES,
 )
@@ -212,6 +219,8 @@ CT_CODE = re.compile(r"(?:[a-z]{0,2}ct)?(n?cap)(?:c|i|w|wo|wc|wwo|wiv)|[a-z]{0,2
 CT_CODES: dict[str, tuple[str, ...]] = {"ap": LOWER, "cap": TRUNK, "ncap": (*NECK, *TRUNK)}
 # In MR the level of a spine, not the chest.
 SPINE_LEVELS = frozenset({"thoracic", "thoracique", "toracico", "thorakal"})
+# Where a scan ends: of a text that names no more, what it is of is said elsewhere.
+LIMIT = re.compile(r" (?:thru|through|to|bis) (?:the )?(?:pelv\w*|symph\w*|iliac crests?)(?= )")
 # How the patient lies, or the head of something else: not the part that is scanned.
 HEAD_FIRST = re.compile(
     r" (?:head|feet) (?:in|first)(?= )| first (?:head|feet)(?= )"

@@ -31,7 +31,7 @@ DERIVED = words(
     "sustraccion substraction substracted ssub ssubs ssubtraction ssubtractions gsub mip mips minip mpr mprs "
     "projection projected screenshot screensave screen reformat reformats reformatted reformated reform rfmt posdisp "
     "cad collage tumble rotate rotating vrt vr ssd fusion fused fuse segmentation podisp umap mnip symri magic "
-    "synthetic mobiview report summary rendered rendering curved"
+    "synthetic mobiview report summary rendered rendering curved subtracao ssubtracao"
 )
 DERIVED_PHRASE = re.compile(
     r" screen ?sav\w* | processed images | volume render\w* | (?:dwi|voi|roi) mask | tumou?r mask | mask for tumou?r "
