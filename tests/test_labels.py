@@ -117,6 +117,7 @@ def test_paper_sequences(header, sequence):
         (mr("sag trufi"), "BSSFP", None),
         (mr("dyn post"), "DCE", None),
         (mr("DIN AXIAL"), "DCE", None),
+        (mr("AX DIXON_in"), "T1", "GRE"),
         (mr("sSUBTRACAO AXI"), "DERIVED", None),
         (mr("Ax Vibrant PRE/POST"), "DCE", "GRE"),
         (mr("_T1_t1_mpr_tra_p2_iso_postGd"), "T1", "GRE"),

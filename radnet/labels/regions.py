@@ -96,7 +96,7 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
     _NONE: words(
         "knee knees shoulder shoulders elbow elbows wrist wrists hand hands foot feet ankle ankles finger toe toes "
         "knie schulter hombro rodilla ginocchio spalla genou epaule cspine tspine lspine lsp tsp csp spine lumbar "
-        "femur femurs tibia humerus thigh thighs calf calves forearm tlspine lsspine leg legs arm hip hips "
+        "femur femurs tibia tib fib humerus thigh thighs calf calves forearm tlspine lsspine leg legs arm hip hips "
         "lumbosacral sacrum coccyx sacroiliac heel wirbelsaule hws bws lws rachis colonne columna colonna "
         "wervelkolom pied cheville hanche poignet coude tobillo cadera muneca caviglia anca polso hufte ellenbogen "
         "handgelenk fuss sprunggelenk lwk iac orbit orbits orbita pituitary sella hypophyse tmj temporal mastoid "
@@ -119,7 +119,10 @@ _PHRASES = tuple(
             ("lower_head_neck", *TRUNK),
         ),
         # Cut at the length that a title may have.
-        (r" (?:pet|petct|pt) (?!.*brain).*\bsk(?:ull?)?(?: b\w*)?(?: to?)?(?: m\w*)? $", ("lower_head_neck", *TRUNK)),
+        (
+            r" (?:pet|petct|pt) (?!.*brain).*\bsk(?:ull?)?(?: b\w*)?(?: to?)?(?: m\w*)?(?: th?\w*)? $| \w*skth\w* ",
+            ("lower_head_neck", *TRUNK),
+        ),
         (r" (?:vertex|head|skull) (?:to|thru|2) (?:toes?|feet|foot) ", (*HEAD, *NECK, *TRUNK)),
         (r" (?:cta|mra|angio\w*) (?:of )?(?:the )?(?:head|kopf|brain) (?:and )?(?:neck|hals) ", (*HEAD, *NECK)),
         (r" ca(?:lcium)? score ", _NONE),

@@ -123,7 +123,7 @@ FLAIR_PHRASE = re.compile(r" dark ?fl(?:uid|uids)?(?= )| fluid attenuat\w*| fl u
 PROTON_DENSITY = words("pd dp pdw pdfs dpfs proton protonen protonica densitepd rho pdspair pdspir pdtse")
 IN_OPPOSED = re.compile(
     r" ip op | op ip | ip $|(?<!pre)(?<!post) op $| (?:in?|o) phase | in ?phase | in (?:and )?(?:opp|out|op)\w*"
-    r"| (?:opp|out)\w* (?:of )?phase | opp(?:osed)? | (?:dual|double) echo "
+    r"| (?:opp|out)\w* (?:of )?phase | opp(?:osed)? | dixon in | (?:dual|double) echo "
 )
 
 # One level over and over, to see the agent arrive.
