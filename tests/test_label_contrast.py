@@ -103,6 +103,7 @@ def test_what_descriptions_of_ct_say(text, said):
     [
         ("t1_vibe_fs_cor_p2_bh 5 MIN", "yes"),
         ("POSTAXIAL T1 F/S", "yes"),
+        ("9mL Omni T1 FS DYN", "yes"),
         ("PREAXIAL T1 F/S", "no"),
         ("Precordial", None),
         ("Ph3/ax 3d dyn", "yes"),

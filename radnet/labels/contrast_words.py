@@ -92,7 +92,7 @@ YES_IN_CT = re.compile(
     r"|(?<!lung )(?<!bone )(?<!lng )(?<!tissue )(?<!mediastinal )\bw\b"
     r"(?!/?\s?(?:breath|bh\b|nav|fat|arms|o\b|l\b|b\b|\d*\s?l\s?\d)|/\s?(?:sag|cor|recon|mpr|mip|3d)\w*)"
 )
-YES_IN_MR = re.compile(r"\b(?:bolus|art|ven|pvp|hbp)\b|\b\d{1,3}\s?(?:cc|ml)\b")
+YES_IN_MR = re.compile(r"\b(?:bolus|art|ven|pvp|hbp|omni)\b|\b\d{1,3}\s?(?:cc|ml)\b")
 # Dynamic contrast-enhanced, or so long after the injection. A part from before it says so; "dyn" alone is how the phase
 # from before is named as often as the whole.
 DYNAMIC = re.compile(

@@ -6,18 +6,8 @@ from typing import Any
 
 from radnet.labels.finding import Finding, abstain
 from radnet.labels.parts import Named, named
-from radnet.labels.regions import (
-    ABDOMEN,
-    BY_SEQUENCE,
-    COVERAGE,
-    DEPARTMENT,
-    GATED,
-    IMPORTED,
-    IN_HEAD,
-    LOWER,
-    LUNG_WORDS,
-    NECK,
-)
+from radnet.labels.phrases import BY_SEQUENCE, DEPARTMENT, GATED, IMPORTED, IN_HEAD, LUNG_WORDS
+from radnet.labels.regions import ABDOMEN, COVERAGE, LOWER, NECK
 from radnet.labels.text import name_of, phrase, text_of, tokens, tokens_of, words
 from radnet.labels.view import VIEWS, slice_normal
 from radnet.labels.words import FLAIR, FLAIR_PHRASE

@@ -3,9 +3,7 @@
 from functools import lru_cache
 from typing import NamedTuple
 
-from radnet.labels.regions import (
-    ABDOMEN,
-    CHEST,
+from radnet.labels.phrases import (
     COIL,
     COMPOUNDS,
     CT_CHEST_ABDOMEN,
@@ -17,19 +15,16 @@ from radnet.labels.regions import (
     HEAD_AND_NECK,
     HEAD_FIRST,
     LIMIT,
-    LOWER,
     LUNG_WORDS,
-    NECK,
     NO_COMPOUND,
     PANCREATIC_HEAD,
-    PARTS,
     PHRASES,
     RADIOGRAPH,
     SPINE_LEVELS,
-    TRUNK,
     WEAK,
     WHOLE_BODY,
 )
+from radnet.labels.regions import ABDOMEN, CHEST, LOWER, NECK, PARTS, TRUNK
 from radnet.labels.text import fold, phrase, tokens
 from radnet.labels.words import LOCALIZER
 
