@@ -39,7 +39,12 @@ DERIVED_PHRASE = re.compile(
     r"| results? (?:mm|mr|ct) | snap ?shot images | captured images | exam summary | patient protocol | mip collection "
 )
 # What GE's add/subtract writes: (series/image)-(series/image).
-ARITHMETIC = re.compile(r"\(\s*\w+[\w/. ]*\)\s*[-+]\s*\(\s*\w+[\w/. ]*\)|\bsub_?s\d+-s\d+|\bsubtract_s\d+", re.I)
+# Or a difference that is written out: (T1W post contrast - T1W pre contrast).
+ARITHMETIC = re.compile(
+    r"\bpost\b[^()]{0,20} - [^()]{0,20}\bpre\b"
+    r"|\(\s*\w+[\w/. ]*\)\s*[-+]\s*\(\s*\w+[\w/. ]*\)|\bsub_?s\d+-s\d+|\bsubtract_s\d+",
+    re.I,
+)
 MAPS = words(
     "cbf cbv mtt ttp tmax rcbf rcbv relcbf relcbv relmtt relccbv ktrans kep iauc iaugc nei pei washin washout wash "
     "ser slope slopes pe1 pe2 pe3 pe4 pe5 pe6 pbp mtd ve vp"
@@ -59,7 +64,8 @@ DYNAMIC = words(
     "disco mphase mph multiphase multiphases dynam dynamik dynamische din dinam trak 4dtrak dyno multiphasic"
 )
 DYNAMIC_PHRASE = re.compile(
-    r" (?:multi|m) ph(?:ase)?s?(?= )|^ ph ?\d+ | time resolved | pre (?:and |x )?(?:\d+ )?posts? "
+    r" (?:multi|m) ph(?:ase)?s?(?= )|^(?: \w+){0,2} ph ?\d+ (?=ax|cor|sag|3 d)|^ ph ?\d+ "
+    r"| time resolved | pre (?:and |x )?(?:\d+ )?posts? "
 )
 ANGIOGRAPHY = words(
     "mra mrv angio angiography angiographie angiografie angiografia tof tofmra venogram venography inflow mrangio "
@@ -112,7 +118,7 @@ SPIN_ECHO = words(
 # A single shot of spin echoes is T2-weighted by nature, and seldom says so; so is fluid alone.
 SINGLE_SHOT_PHRASE = re.compile(r" s ?s (?:fse|tse) | single shot ")
 SINGLE_SHOT = words(
-    "ssfse haste hst sshtse sstse uhste fase mrcp myelo myelogram myelography myelographie colangio cholangio "
+    "ssfse haste hst sshtse sstse sshot uhste fase mrcp myelo myelogram myelography myelographie colangio cholangio "
     "cholangiography colangiografia colangiorm mrmyelo bili cprm"
 )
 ECHO_PLANAR = words("epi ep epfid epse epb ep2d fmri bold dtiepi dwiepi epidwi ep3d")
