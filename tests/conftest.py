@@ -64,6 +64,22 @@ def small_audit(ray_session, small_archive, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def phantom_sets(tmp_path_factory) -> dict[str, Path]:
+    """One archive as three sets: with the owner's inventory, with free text in the tars, with neither; not to be
+    changed."""
+    from tests.sets import KINDS, phantom_rows, write_phantom_set
+
+    folder = tmp_path_factory.mktemp("sets")
+    rows = phantom_rows(folder)
+    return {
+        kind: write_phantom_set(
+            folder / kind, rows, keep_free_text=kind == "free text", keep_inventory=kind == "inventory"
+        )
+        for kind in KINDS
+    }
+
+
+@pytest.fixture(scope="session")
 def phantom_plans() -> list:
     """The series of 60 phantom patients, planned only."""
     from radnet.shards.phantom import plan_archive

@@ -1,9 +1,13 @@
-"""Shard sets of phantom DICOM and one liver case, made by what workers run, in seconds and without Ray."""
+"""Shard sets of phantom DICOM and one liver case, made by what workers run, in seconds and without Ray; their tables,
+and what changes them."""
 
 import os
 from dataclasses import replace
 from pathlib import Path
 
+from radnet import labels, store
+from radnet.labels.finding import Finding
+from radnet.shards import relabel as relabelling
 from radnet.shards.dicom import read_header
 from radnet.shards.inventory import Row, list_files, pack, write_table
 from radnet.shards.ledger import Code
@@ -15,6 +19,8 @@ from radnet.shards.write import read_sidecar
 from tests.corpus import finish
 from tests.series import grouped
 
+HEAD = "series_key,label,value,who,why\n"
+KINDS = ("inventory", "free text", "neither")
 RECIPE = Recipe("htj2k", 2, 10**9, 50.0, None, False)
 
 
@@ -51,3 +57,31 @@ def write_phantom_set(root: Path, rows: list[Row], *, keep_free_text: bool, keep
         (root / "private").mkdir()
         write_table(str(root / "private" / "inventory.parquet"), [pack(row) for row in rows])
     return root
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """The files of a set by name; folders below it are left out."""
+    return {path.name: path.read_bytes() for path in sorted(root.iterdir()) if path.is_file()}
+
+
+def rows_of(root: Path) -> dict[str, dict]:
+    """The label table by key."""
+    return {row["key"]: row for row in store.read_labels(str(root)).to_pylist()}
+
+
+def by_hand(folder: Path, *lines: str) -> str:
+    """The path of an overrides.csv with these lines."""
+    path = folder / "overrides.csv"
+    path.write_text(HEAD + "\n".join(lines) + "\n")
+    return str(path)
+
+
+def new_rules(monkeypatch) -> None:
+    """Rules of tomorrow: contrast is always yes, and coverage never known."""
+
+    def read(header):
+        found = replace(labels.read(header), contrast=Finding("yes", 0.5, "tomorrow"))
+        return replace(found, coverage=Finding(None, 0.0, "tomorrow"))
+
+    monkeypatch.setattr(relabelling, "read", read)
+    monkeypatch.setattr(relabelling, "RULES_VERSION", "99")

@@ -1,75 +1,28 @@
 """radnet relabel: the same rules give the same bytes, a human's labels win and stay, and no tar is touched."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from dataclasses import replace
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from radnet import labels, store
+from radnet import store
 from radnet.errors import OK, UsageError
-from radnet.labels.finding import Finding
 from radnet.launch import relabel, verify
 from radnet.shards import relabel as relabelling
-from tests.conftest import ROOT
 from tests.s3 import Faults
-from tests.sets import phantom_rows, write_phantom_set
-
-HEAD = "series_key,label,value,who,why\n"
-KINDS = ["inventory", "free text", "neither"]
-
-
-@pytest.fixture(scope="module")
-def sets(tmp_path_factory) -> dict[str, Path]:
-    """One archive as three sets: with the owner's inventory, with free text in the tars, with neither."""
-    folder = tmp_path_factory.mktemp("relabel")
-    rows = phantom_rows(folder)
-    return {
-        kind: write_phantom_set(
-            folder / kind, rows, keep_free_text=kind == "free text", keep_inventory=kind == "inventory"
-        )
-        for kind in KINDS
-    }
+from tests.sets import KINDS, by_hand, contents, new_rules, rows_of
 
 
 @pytest.fixture
-def copied(sets, tmp_path, request) -> Path:
-    shutil.copytree(sets[getattr(request, "param", "inventory")], tmp_path / "set")
+def copied(phantom_sets, tmp_path, request) -> Path:
+    shutil.copytree(phantom_sets[getattr(request, "param", "inventory")], tmp_path / "set")
     return tmp_path / "set"
 
 
 both = pytest.mark.parametrize("copied", ["inventory", "free text"], indirect=True)
 neither = pytest.mark.parametrize("copied", ["neither"], indirect=True)
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(root.iterdir()) if path.is_file()}
-
-
-def rows_of(root: Path) -> dict[str, dict]:
-    return {row["key"]: row for row in store.read_labels(str(root)).to_pylist()}
-
-
-def by_hand(folder: Path, *lines: str) -> str:
-    path = folder / "overrides.csv"
-    path.write_text(HEAD + "\n".join(lines) + "\n")
-    return str(path)
-
-
-def new_rules(monkeypatch) -> None:
-    """Rules of tomorrow: contrast is always yes, and coverage never known."""
-
-    def read(header):
-        found = replace(labels.read(header), contrast=Finding("yes", 0.5, "tomorrow"))
-        return replace(found, coverage=Finding(None, 0.0, "tomorrow"))
-
-    monkeypatch.setattr(relabelling, "read", read)
-    monkeypatch.setattr(relabelling, "RULES_VERSION", "99")
 
 
 @both
@@ -175,10 +128,10 @@ def test_a_set_without_full_headers_takes_what_is_set_by_hand_alone(copied, tmp_
 
 
 @neither
-def test_rules_that_a_human_replaced_are_not_made_up(copied, sets, tmp_path, monkeypatch):
+def test_rules_that_a_human_replaced_are_not_made_up(copied, phantom_sets, tmp_path, monkeypatch):
     """The owner relabelled with newer rules and passed the set on: what those said below an override is nowhere."""
     first = next(iter(rows_of(copied)))
-    shutil.copytree(sets["inventory"] / "private", copied / "private")
+    shutil.copytree(phantom_sets["inventory"] / "private", copied / "private")
     new_rules(monkeypatch)
     assert relabel.main([str(copied), "--overrides", by_hand(tmp_path, f"{first},view,axial,me,")]) == OK
     shutil.rmtree(copied / "private")
@@ -195,40 +148,6 @@ def test_a_key_of_no_series_is_refused_with_its_line(copied, tmp_path):
     with pytest.raises(UsageError, match=r"overrides\.csv line 2: no series has the key 'zz'"):
         relabel.main([str(copied), "--overrides", by_hand(tmp_path, "zz,view,axial,me,")])
     assert contents(copied) == before
-
-
-@pytest.mark.parametrize("place", ["table written", "nothing written"])
-def test_an_interrupted_run_is_finished_by_the_next(copied, tmp_path, monkeypatch, place):
-    first = next(iter(rows_of(copied)))
-    arguments = [str(copied), "--overrides", by_hand(tmp_path, f"{first},view,sagittal,me,")]
-    with monkeypatch.context() as patch:
-
-        def die(*_):
-            raise OSError("power is gone")
-
-        patch.setattr(relabelling.store, "write_index", die)
-        if place == "nothing written":
-            patch.setattr(relabelling.tables, "write_labels", die)
-        with pytest.raises(OSError, match="power is gone"):
-            relabel.main(arguments)
-    assert relabel.main(arguments) == OK
-    assert rows_of(copied)[first]["view"] == "sagittal" and verify.main([str(copied)]) == OK
-
-
-def test_a_set_that_grows_meanwhile_keeps_what_it_got(copied, monkeypatch):
-    def read_and_grow(path):
-        grown = replace(store.read_index(str(copied)), fingerprints={"inventory": "1" * 64})
-        store.write_index(str(copied), grown)
-        return inventory(path)
-
-    inventory = relabelling._inventory
-    new_rules(monkeypatch)
-    before = contents(copied)["labels.parquet"]
-    monkeypatch.setattr(relabelling, "_inventory", read_and_grow)
-    with pytest.raises(UsageError, match="changed by another program"):
-        relabel.main([str(copied)])
-    assert contents(copied)["labels.parquet"] == before
-    assert store.read_index(str(copied)).fingerprints == {"inventory": "1" * 64}
 
 
 @both
@@ -259,69 +178,8 @@ def test_behind_an_s3_that_fails_now_and_then(copied, s3, monkeypatch):
     assert verify.main([root]) == OK and s3.failed["500"] > 3
 
 
-@both
-@pytest.mark.parametrize("damage", ["tar", "idx", "json", "inventory"])
-def test_damage_is_one_line_and_writes_nothing(copied, monkeypatch, damage):
-    new_rules(monkeypatch)
-    if damage == "inventory":
-        (copied / "private").mkdir(exist_ok=True)
-        (copied / "private" / "inventory.parquet").write_bytes(b"PAR1")
-    else:
-        path = copied / f"train-000000.{damage}"
-        path.write_bytes(path.read_bytes()[:100])
-    before = contents(copied)
-    with pytest.raises(UsageError) as caught:
-        relabel.main([str(copied)])
-    assert "\n" not in str(caught.value) and contents(copied) == before
-
-
-def test_a_damaged_ledger_or_a_short_idx_is_one_line(copied, tmp_path):
-    file = by_hand(tmp_path)
-    whole = (copied / "train-000000.idx").read_text()
-    (copied / "train-000000.idx").write_text("v1.2 0\n")
-    with pytest.raises(UsageError, match="run radnet verify"):
-        relabel.main([str(copied), "--overrides", file])
-    (copied / "train-000000.idx").write_text(whole)
-    (copied / "ledger.parquet").write_bytes(b"PAR1")
-    with pytest.raises(UsageError, match=r"ledger\.parquet is missing from .* or damaged"):
-        relabel.main([str(copied), "--overrides", file])
-
-
-def test_an_inventory_of_another_set_is_refused(copied):
-    path = copied / "private" / "inventory.parquet"
-    store.write_parquet(str(path), store.read_table(str(path)).slice(1))
-    with pytest.raises(UsageError, match="has no series .*; it is another set's"):
-        relabel.main([str(copied)])
-
-
-def test_mistakes_of_the_command_line_are_one_line_and_exit_2(copied, tmp_path):
-    (copied / "index.json").rename(tmp_path / "index.json")
-    program = [sys.executable, str(ROOT / "launch" / "relabel.py")]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    for path, said in ((tmp_path / "nowhere", "not a folder"), (copied, "no index.json")):
-        command = [*program, str(path)]
-        result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        assert result.returncode == 2 and said in result.stderr and result.stderr.count("\n") == 1
-
-
-def test_a_folder_that_may_not_be_written_to(copied, monkeypatch):
-    """root may write anywhere, so the refusal of the system is played."""
-    new_rules(monkeypatch)
-    before = contents(copied)
-
-    def refuse(*_, **__):
-        raise PermissionError(13, "Permission denied", str(copied))
-
-    monkeypatch.setattr(store.tempfile, "mkstemp", refuse)
-    from radnet.launch.cli import run
-
-    with pytest.raises(SystemExit) as left:
-        run(relabel.main, [str(copied)])
-    assert left.value.code == 2 and contents(copied) == before
-
-
-def test_the_marker_of_free_text_is_in_every_sample(sets):
-    for kind, root in sets.items():
+def test_the_marker_of_free_text_is_in_every_sample(phantom_sets):
+    for kind, root in phantom_sets.items():
         for row, provenance in relabelling._provenances(str(root), list(rows_of(root).values())):
             assert provenance["key"] == row["key"] and provenance["has_free_text"] == (kind == "free text")
             assert ("SeriesDescription" in json.dumps(provenance)) <= (kind == "free text")

@@ -21,7 +21,7 @@ from radnet.labels.view import obliquity_deg, view
 __all__ = ["RULES_VERSION", "TAXONOMIES", "Finding", "Labels", "Taxonomy", "read"]
 
 # Raised whenever any header may get another label.
-RULES_VERSION = "5"
+RULES_VERSION = "6"
 
 
 @dataclass(frozen=True)

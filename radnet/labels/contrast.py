@@ -19,8 +19,9 @@ def mention(text: str, is_ct: bool) -> str | None:
     # The W of T2W is no "with".
     joined = fold(split_capitals(text)) if is_ct else _WEIGHTED.sub(r"\1", fold(split_capitals(text)))
     # Digits stand apart (5POST: 5 post; gad3: gad 3), and capitals (PostC: post c).
-    folded = re.sub(r"(?<=\d)(?=[a-z])|(?<=[a-z]{2})(?=\d)", " ", joined)
+    folded = re.sub(r"(?<=\d)(?=[a-z])|(?<=[a-z]{2})(?=\d)|(?<=\b[cs]/c)(?=\d)", " ", joined)
     folded = re.sub(r"\b(pre|post) c\b", r"\1c", folded)
+    folded = re.sub(r"\b(pre|post)(?=(?:ax|axial|sag|sagittal|cor|coronal|tra)\b)", r"\1 ", folded)
     if words.BOTH.search(folded) or is_ct and words.VIRTUAL.search(folded):
         return None
     rest = words.NOT_CONTRAST.sub(" ", folded)

@@ -43,8 +43,11 @@ _MARKS = "(?:c|ci|civ|cte|contr\\w*|iv|mdc|ev)"  # S/C, C/CIV: sin, con contrast
 _ELSE = (
     r"(?![\s-]*(?:fat|fs|sat|supp|spair|gap|asset|sense|grappa|motion|trig|gat|breath|bh|nav|oral|cad|2d|3d|rec|leak))"
 )
+# Codes of exams end with it: CTCAPC, CTABDPELW.
+_CODE = r"\b(?:[a-z]{0,2}ct[a-z]*?(?:ap|abd|pel|pelvis|chest|thorax|neck)|n?cap)"
 NO = re.compile(
-    rf"\b{_WITHOUT}\W*{_AGENT}\b|\b{_BEFORE}\W*{_AGENT}\b|\bs/\s?{_MARKS}\b|\bo\.?\s?km\b|\b"
+    rf"\b{_WITHOUT}\W*{_AGENT}\b|\b{_BEFORE}\W*{_AGENT}\b|\bs/\s?{_MARKS}\b"
+    r"|(?<![a-z][/.])(?<!p )\bo\.?\s?(?:km|contr\w*)\b|\b"
     + _any(
         r"woc unenhanced nonenhanced non_enhanced noncontrast noncon\w* nonc ncct nect nc nativ\w* kontrast\w*frei\w* "
         r"unverstarkt\w* plain precontrast\w* pregad pregd prec precon blanco tnc prekontrast smdc basal basale "
@@ -54,15 +57,15 @@ NO = re.compile(
     r"|\b(?:ohne|sans|zonder|sin|senza|sem|bez)\s*$|\b(?:agent|contrast)\W+none\b"
     # A minus stands alone: "5mm -C", "C-", "IV-"; "Filter-C" is the name of a kernel, "C-spine" of a part.
     r"|(?:^|\s)-\s?c\b(?!\W*spine)|\b(?<!/)c-(?![\w-])|\bc minus\b|\biv\s?-(?![\w-])|(?:^|\s)-\s?(?:km|ca|gd|civ)\b"
-    r"|\b[ki]-(?=\s|$)"
+    rf"|\b[ki]-(?=\s|$)|{_CODE}woc?\b"
 )
 YES = re.compile(
     rf"\b{_WITH}\W{{0,3}}{_AGENT}\b|\bc/\s?{_MARKS}\b(?!/)|\bpost\b(?![\s-]*{_PROCEDURE})"
-    r"|\+\s?(?:c|k|km|cm|gd|gad\w*|iv|mdc|ci|civ|cont|contrast\w*|kontrast\w*|k\s?\d)\b|\bc\s?\+(?!\d)|\b(?:i|iv)\s?\+(?=\s|$)|\b"
+    r"|\+\s?(?:c|k|km|cm|gd|gad\w*|iv|mdc|ci|civ|cont|contrast\w*|kontr\w*|k\s?\d)\b|\bc\s?\+(?!\d)|\b(?:i|iv)\s?\+(?=\s|$)|\b"
     + _any(
         r"post?contrast\w* postgad postgd postc postcon postkm contrast contraste contrasto "
         r"contrastado contrastada contrasted kontrast\w* kontrascie km gad gado gadolinium gadavist gadovist gd "
-        r"magnevist dotarem eovist primovist multihance omniscan prohance enh enhanced enhancement enhancing ce cect "
+        r"magnevist dotarem eovist primovist multihance omniscan prohance enh enha enhan\w* ce cect "
         r"cemra cmdc mdc civ injected injecte\w* infused injection injektion arterial arteriell arterielle arteriel "
         r"arteriosa arteriale arterieel arterienphase tetnic\w* portal portale portaal portalfase portalvenous "
         r"portalvenos portalvenose portalvenoes\w* portalveneus portovenous portovenosa porto wrotna venous\w* venos "
@@ -76,7 +79,7 @@ YES = re.compile(
 )
 # In an MR description "W" means weighted, and beside lung or bone it is a window.
 YES_IN_CT = re.compile(
-    r"\bwith(?!\W*(?:oral|po|locator|out|breath|bh|nav|fat|arms|regist|added|imag|formal|biops))\b|\b"
+    r"\bwith(?!\W*(?:oral|po|locator|out|breath|bh|nav|fat|arms|regist|added|(?:\w+\W+)?imag|formal|biops))\b|\b"
     + _any(
         r"cta ctpa angio\w* pulmonalarteriell\w* pe(?!\W?ct\W?(?:skull|whole)) pv pvp venography runoff urogram "
         r"urography ctu ctv wc aortogram art arteries thrombosis embol\w* [234]\s?-?\s?(?:ph|f)ase\w* "
@@ -84,11 +87,12 @@ YES_IN_CT = re.compile(
         r"opti\s?\d* ultravist visipaque iomeron imeron xenetix omni"
     )
     + r"\b|\b\d{2,3}\s?secs?\b|\b\d{1,3}\s?(?:cc|ml)\b|\bp\.\s?v\."
+    rf"|{_CODE}(?:c|w|wc|wiv)\b|(?<!needle )\binj\b|\bpor(?=\W*(?:ax|cor|sag|\d))"
     r"|\b(?:abd|abdomen|pel|pelv|pelvis|chest|thorax|thor|neck|head|liver)\+(?=\s|$)|\bcontr\b|\b(?:a|v|d)\s?-?phase\b"
     r"|(?<!lung )(?<!bone )(?<!lng )(?<!tissue )(?<!mediastinal )\bw\b"
     r"(?!/?\s?(?:breath|bh\b|nav|fat|arms|o\b|l\b|b\b|\d*\s?l\s?\d)|/\s?(?:sag|cor|recon|mpr|mip|3d)\w*)"
 )
-YES_IN_MR = re.compile(r"\b(?:bolus|art|ven|pvp|hbp)\b|\b\d{1,3}\s?(?:cc|ml)\b")
+YES_IN_MR = re.compile(r"\b(?:bolus|art|ven|pvp|hbp|omni)\b|\b\d{1,3}\s?(?:cc|ml)\b")
 # Dynamic contrast-enhanced, or so long after the injection. A part from before it says so; "dyn" alone is how the phase
 # from before is named as often as the whole.
 DYNAMIC = re.compile(
@@ -96,7 +100,7 @@ DYNAMIC = re.compile(
     r"|\b(?:20|30|45|60|70|90|120|180)\s?secs?\b"
 )
 # Words that look like contrast and are not: phase contrast, a filter, an oral agent, parts of the body.
-_ORAL = _any(r"oral\w* oraal po per_os enteric rectal\w* rektal\w* positive negative")
+_ORAL = _any(r"oral\w* oraal po p\.o\.? per_os enteric rectal\w* rektal\w* positive negative")
 _MEDIUM = _any(r"contrast\w* kontrast\w* km mdc")
 NOT_CONTRAST = re.compile(
     rf"(?:\b{_WITH}\W*)?\b{_ORAL}\W*{_MEDIUM}\b"

@@ -6,7 +6,8 @@ from typing import Any
 
 from radnet.labels.finding import Finding, abstain
 from radnet.labels.parts import Named, named
-from radnet.labels.regions import ABDOMEN, BY_SEQUENCE, COVERAGE, LOWER, LUNG_WORDS, NECK
+from radnet.labels.phrases import BY_SEQUENCE, DEPARTMENT, GATED, IMPORTED, IN_HEAD, LUNG_WORDS
+from radnet.labels.regions import ABDOMEN, COVERAGE, LOWER, NECK
 from radnet.labels.text import name_of, phrase, text_of, tokens, tokens_of, words
 from radnet.labels.view import VIEWS, slice_normal
 from radnet.labels.words import FLAIR, FLAIR_PHRASE
@@ -88,11 +89,14 @@ def coverage(header: Mapping[str, Any]) -> Finding:
     is_pet = is_ct and tokens_of(header, "SeriesDescription", "StudyDescription") & _PET
     if is_pet or not _is_one_site(text_of(header, "collection_site")):
         sources.pop("collection_site", None)
+    if is_ct and "BodyPartExamined" in sources and GATED.search(phrase(name_of(header))):
+        sources = {keyword: said for keyword, said in sources.items() if keyword not in _EXAM}
     if not sources:
         return _by_sequence(header)
     if doubt := _doubt_alone(header, sources):
         return abstain(doubt)
-    regions, trust, evidence = _chosen(sources, header.get("Modality") == "MR")
+    is_imported = bool(IMPORTED.search(phrase(text_of(header, *_EXAM))))
+    regions, trust, evidence = _chosen(sources, header.get("Modality") == "MR", is_imported)
     height = height_mm(header)
     if height is None:
         return _finding(regions, min(trust, 0.85), evidence)
@@ -135,7 +139,7 @@ def _by_sequence(header: Mapping[str, Any]) -> Finding:
     return abstain("no body part is named")
 
 
-def _chosen(sources: dict[str, Named], is_mr: bool) -> tuple[set[str], float, list[str]]:
+def _chosen(sources: dict[str, Named], is_mr: bool, is_imported: bool) -> tuple[set[str], float, list[str]]:
     """The regions of the nearest source that names any, how far to trust them, and what each source said."""
     evidence = [f"{keyword}: {' '.join(said.words)}" for keyword, said in sources.items()]
     series, body = sources.get("SeriesDescription"), sources.get("BodyPartExamined")
@@ -157,20 +161,26 @@ def _chosen(sources: dict[str, Named], is_mr: bool) -> tuple[set[str], float, li
             evidence,
         )
     if body and exam:
-        return _body_and_exam(body, exam, is_mr, evidence)
+        return _body_and_exam(body, exam, is_mr, is_imported, evidence)
     nearest = body or exam
     if nearest is None:
         return set(site.regions), _TRUSTS["collection_site"], evidence
-    if exam is None and site and site.regions and not site.regions & nearest.regions:
+    is_of_site = site and (site.regions & nearest.regions or "brain" in site.regions and set(nearest.words) <= IN_HEAD)
+    if exam is None and site and site.regions and not is_of_site:
         return _against_site(nearest, site, is_mr, evidence)
     return set(nearest.regions), 0.8 if site and site.regions & nearest.regions else 0.72, evidence
 
 
-def _body_and_exam(body: Named, exam: Named, is_mr: bool, evidence: list[str]) -> tuple[set[str], float, list[str]]:
+def _body_and_exam(
+    body: Named, exam: Named, is_mr: bool, is_imported: bool, evidence: list[str]
+) -> tuple[set[str], float, list[str]]:
     """BodyPartExamined is one of a short list and often the scanner's default; an exam says more, and may be of two
     scans. Where one holds the other the larger is taken, and the height decides whether it fits."""
     if body.regions == exam.regions:
         return set(body.regions), 0.92, evidence
+    if set(exam.words) <= DEPARTMENT:
+        evidence.append("the exam names a department, BodyPartExamined counts")
+        return set(body.regions), 0.65, evidence
     if not body.regions or not exam.regions:
         # A spine or a limb, and a region: the exam is typed for this patient.
         evidence.append("BodyPartExamined and the exam disagree, the exam counts")
@@ -178,6 +188,8 @@ def _body_and_exam(body: Named, exam: Named, is_mr: bool, evidence: list[str]) -
     if body.regions & exam.regions:
         return set(body.regions | exam.regions), 0.72, evidence
     evidence.append("BodyPartExamined and the exam disagree")
+    if is_mr and is_imported:
+        return set(body.regions), 0.6, evidence
     if is_mr and "breast" in body.regions and exam.regions == {"lung"}:
         # A chest is what an MR of the breasts is ordered as; hardly one of the lungs is made.
         return set(body.regions), 0.65, evidence

@@ -81,12 +81,16 @@ class Facts:
 _COMPONENT = re.compile(
     r"^(?:\W*\w+:)?\s*(?:fat|op|outphase|opp\w*)\s*:|(?:dixon|ideal|flex|dix)\w*[\W_]+(?:fat|f|opp?)$", re.I
 )
+# How Siemens abbreviates MPRAGE in its own names.
+_MPRAGE = re.compile(r"(?:^|(?<=_))t1_mpr_")
+# Where the slices were copied from.
+_COPIED = re.compile(r"[\W_]cop(?:y|ie|ia)(?:[\W_]+(?:of|from|van|von|de))?[\W_]+[a-z]+", re.I)
 _IR_WORDS = {"ir", "stir", "tirm", "tir", "irfse", "fseir", "irtse", "tseir", "fir", "fstir", "tstir", "psir"}
 
 
 def facts_of(header: Mapping[str, Any]) -> Facts:
     """The facts of a header of an MR series."""
-    text = name_of(header)
+    text = _MPRAGE.sub("t1_mprage_", _COPIED.sub(" ", name_of(header)))
     echo = tokens_of(header, "EchoPulseSequence")
     scanning = tokens_of(header, "ScanningSequence")
     variant = tokens_of(header, "SequenceVariant")

@@ -3,8 +3,6 @@
 English with the common German, French, Dutch, Spanish, Portuguese, Italian, Polish and Czech words, without accents.
 """
 
-import re
-
 from radnet.labels.text import words
 
 COVERAGE = (
@@ -24,15 +22,15 @@ CHEST = ("lung",)
 ABDOMEN = ("liver", "kidney")
 LOWER = ("liver", "kidney", "intestine", "pelvis")
 TRUNK = ("lung", *LOWER)
-_NONE = ()
+NONE = ()
 
 # What a named part holds. An empty tuple: a part that holds none of the regions.
 PARTS: dict[tuple[str, ...], frozenset[str]] = {
     HEAD: words(
         "brain head neuro cerebral cerebrum cranial kopf schadel hirn gehirn neurokopf tete crane cerveau cerebrale "
-        "encephale hoofd hersenen schedel cabeza craneo cerebro encefalo testa cranio schaedel cervello skull cranium "
-        "caput brains encephalon cranien cabeca glowa mozg hlava mozek glioma gbm hirnschadel gehirnschadel cct "
-        "schadelhirn craneal encefalica encefalico cranica encephalique cranienne"
+        "encephale hoofd hersenen schedel cabeza craneo cerebro encefalo testa cranio schaedel cervello skull "
+        "cranium caput brains encephalon cranien cabeca glowa mozg hlava mozek glioma gbm hirnschadel gehirnschadel "
+        "cct schadelhirn craneal encefalica encefalico cranica encephalique cranienne glowy mozgu"
     ),
     ("upper_head_neck",): words(
         "nasopharynx oropharynx sinus sinuses paranasal pns nnh face facial maxillofacial nasennebenhohlen massif "
@@ -43,143 +41,69 @@ PARTS: dict[tuple[str, ...], frozenset[str]] = {
         "larynx thyroid kehlkopf schilddruse hypopharynx laringe tiroides tiroide thyroide parathyroid schildklier "
         "stembanden strottenhoofd"
     ),
-    NECK: words("neck hals cou cuello collo halsweichteile pescoco szyja krk nek cervicofacial orl halses"),
+    NECK: words("neck hals cou cuello collo halsweichteile pescoco szyja szyi krk nek cervicofacial orl halses"),
     CHEST: words(
         "chest thorax lung lungs thoracic torax torace lunge lungen poumon poumons pulmon pulmones pulmao polmone "
         "polmoni longen pulmonary pulm hrct ctpa mediastinum mediastino mediastin srodpiersie thor thorakal "
         "thoraxroutine thorroutine mediastinal thoracique toracico toraks klatka chst cxr rib ribs pulmonaire "
-        "pulmonar hrlung ches hrudnik lungenembolie lungenarterien pulmonalarterien polmonare polmonari brustkorb "
-        "borstkas lungenrundherd longembolie pulmonalis pulmonalarteriell pulmonalarterielle"
+        "pulmonar hrlung ches cht tho klp klatki hrudnik lungenembolie lungenarterien pulmonalarterien polmonare "
+        "polmonari brustkorb borstkas lungenrundherd longembolie pulmonalis pulmonalarteriell pulmonalarterielle"
     ),
     ("breast",): words(
-        "breast breasts brst mamma mammae mammo brust sein seins seno mama mamas mammella borsten borst breastuni "
-        "mammographie mammografie breas brustdruse mammaria breat mammelle mammaire mammaires"
+        "breast breasts brst mamma mammae mammo brust sein seins seno mama mamas mammella mrm mrmam borsten borst "
+        "breastuni mammographie mammografie breas brustdruse mammaria breat mammelle mammaire mammaires"
     ),
     ("liver",): words(
         "liver leber foie lever higado figado fegato hepatic hepatique hcc hepatico watroba hepar livers epatica "
-        "epatico lebermetastasen"
+        "epatico lebermetastasen watroby"
     ),
     ("kidney",): words(
-        "kidney kidneys kid renal niere nieren rein reins nier rinon rinones rene reni rim rins nerka urogram ren "
-        "nierenstein nierensteine nierensteinen renale renali renales nierenlager"
+        "kidney kidneys kid kids renal renals niere nieren rein reins nier rinon rinones rene reni rim rins nerka "
+        "urogram ren nierenstein nierensteine nierensteinen renale renali renales nierenlager nerki nerek"
     ),
-    ("kidney", "intestine", "pelvis"): words("kub ctu"),
+    ("kidney", "intestine", "pelvis"): words("kub ctu ureter ureters uretere ureteres ureteri harnleiter"),
     ("pelvis",): words(
         "pelvis pelvic pel pelv prostate prostata becken bassin bekken pelvi bacino rectum rektum uterus bladder "
-        "miednica pelviano pelvien pelviana rectal cervix ovary ovaries bassino vejiga blase harnblase vescica vessie "
-        "retto recto endometrium utero vagina penis anus anal prostaat prostatic adnexa scrotum hipspelvis pros blad "
-        "panev plvs beckenubersicht pelvienne pelvica pelvico blaas baarmoeder gebarmutter beckenboden uterine"
+        "miednica pelviano pelvien pelviana rectal cervix ovary ovaries bassino vejiga blase harnblase vescica "
+        "vessie retto recto endometrium utero vagina penis anus anal prostaat prostatic adnexa scrotum hipspelvis "
+        "pros blad panev plv plvs miednicy taz blddr vulva iliac iliaca iliacal iliaque beckenubersicht pelvienne "
+        "pelvica pelvico blaas baarmoeder gebarmutter beckenboden uterine"
     ),
     ABDOMEN: words(
         "abdomen abd abdominal bauch buik addome abdo ventre oberbauch brzuch pancreas panc pankreas spleen milz "
         "adrenal adrenals mrcp stomach magen estomago estomac stomaco abdome brzuszna gallbladder biliary cholangio "
         "abdroutine upperabdomen abdomenliver hepatobiliary bile abdominale abdominaal retroperitoneum abdm gastric "
         "nebenniere surrenes bricho bovenbuik nebennieren bijnier bijnieren suprarrenal suprarrenales surrenali "
-        "surrenalien surrenale surrene surreni bauchspeicheldruse gallenwege gallenblase alvleesklier addominale"
+        "surrenalien surrenale surrene surreni jb brzuszne brzusznej brzucha brz trzustka trzustki "
+        "bauchspeicheldruse gallenwege gallenblase alvleesklier addominale"
     ),
     LOWER: words(
         "abdpel abdpelvis abdopelvis abdomenpelvis abdominopelvic abdominopelvien enterography enteroclysis "
-        "colonoscopy colorectal colonography colono colon colo darm kolon bowel abdpelv abdpelvic enterografia entero "
-        "coloscan abdomenpel apelvis koloskopie coloscanner urotac uroscanner uroct urotc dunndarm dickdarm enteroct"
+        "colonoscopy colorectal colonography colono colon colo darm kolon bowel abdpelv abdpelvic enterografia "
+        "entero coloscan abdomenpel apelvis koloskopie coloscanner abpel urotac uroscanner uroct urotc dunndarm "
+        "dickdarm enteroct"
     ),
     TRUNK: words(
-        "cap tap ctcap chestabdpelvis trunk chestabdomenpelvis cuerpo thoracoabdominopelvien chestabdpel polytrauma "
-        "panscan"
+        "cap tap ctcap chestabdpelvis trunk torso chestabdomenpelvis cuerpo thoracoabdominopelvien chestabdpel "
+        "polytrauma panscan chabdpelv"
     ),
     ("lung", *ABDOMEN): words("chestabdomen thoraxabdomen thoraxabd chestabd thabd tha thorabd"),
     (*NECK, *TRUNK): words("neckchestabdpelv neckchestabdpelvis ncap"),
     (*NECK, "lung", *ABDOMEN): words("neckchestabdomen"),
     (*NECK, "lung"): words("neckchest"),
-    _NONE: words(
+    NONE: words(
         "knee knees shoulder shoulders elbow elbows wrist wrists hand hands foot feet ankle ankles finger toe toes "
         "knie schulter hombro rodilla ginocchio spalla genou epaule cspine tspine lspine lsp tsp csp spine lumbar "
-        "femur femurs tibia humerus thigh thighs calf calves forearm tlspine lsspine leg legs arm hip hips "
-        "lumbosacral sacrum coccyx sacroiliac heel wirbelsaule hws bws lws rachis colonne columna colonna wervelkolom "
-        "pied cheville hanche poignet coude tobillo cadera muneca caviglia anca polso hufte ellenbogen handgelenk "
-        "fuss sprunggelenk lwk iac orbit orbits orbita pituitary sella hypophyse tmj temporal mastoid felsenbein "
-        "heart cardiac herz coeur cuore corazon hart coronary coronaries lowerlimb upperlimb fibula clavicle scapula "
-        "tendon schouder heup enkel pols rug lombaire cervicale lendenwirbelsaule halswirbelsaule wristhand brachial "
-        "opticcanal rochers rocher femorala jaw ear dental lwsp cwk twk rachide lombare kniegelenk schultergelenk "
-        "huftgelenk ellenbogengelenk brustwirbelsaule genoux hanches epaules coudes poignets chevilles cuisse jambe "
-        "coscia gamba gomito piede mano muslo pierna unterarm oberarm oberschenkel unterschenkel onderbeen bovenbeen "
-        "voet voeten knieen schadelbasis orbite orbitas iam iams"
+        "femur femurs tibia tib fib humerus thigh thighs calf calves forearm tlspine lsspine leg legs arm hip hips "
+        "lumbosacral sacrum coccyx sacroiliac heel wirbelsaule hws bws lws rachis colonne columna colonna "
+        "wervelkolom pied cheville hanche poignet coude tobillo cadera muneca caviglia anca polso hufte ellenbogen "
+        "handgelenk fuss sprunggelenk lwk iac orbit orbits orbita pituitary sella hypophyse tmj temporal mastoid "
+        "felsenbein heart cardiac herz coeur cuore corazon hart coronary coronaries lowerlimb upperlimb fibula "
+        "clavicle scapula tendon schouder heup enkel pols rug lombaire cervicale lendenwirbelsaule halswirbelsaule "
+        "wristhand brachial opticcanal rochers rocher femorala jaw ear dental lwsp cwk twk rachide lombare "
+        "kniegelenk schultergelenk huftgelenk ellenbogengelenk brustwirbelsaule genoux hanches epaules coudes "
+        "poignets chevilles cuisse jambe coscia gamba gomito piede mano muslo pierna unterarm oberarm oberschenkel "
+        "unterschenkel onderbeen bovenbeen bras brazo braccio antebrazo avambraccio voet voeten knieen schadelbasis "
+        "orbite orbitas iam iams pater rameno koleno kycel"
     ),
 }
-# Several words that together mean something else than each: their regions, and what they leave of the text.
-PHRASES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
-    (re.compile(pattern), regions)
-    for pattern, regions in (
-        (
-            r" (?:skull|schadel|base|eyes?|orbits?|head) (?:skull )?(?:base )?(?:(?:to|thru|through|bis|2) )?(?:mid ?)?"
-            r"(?:thighs?|femurs?|oberschenkel) ",
-            ("lower_head_neck", *TRUNK),
-        ),
-        (r" (?:vertex|head|skull) (?:to|thru|2) (?:toes?|feet|foot) ", (*HEAD, *NECK, *TRUNK)),
-        (r" (?:cta|mra|angio\w*) (?:of )?(?:the )?(?:head|kopf|brain) (?:and )?(?:neck|hals) ", (*HEAD, *NECK)),
-        (r" ca(?:lcium)? score ", _NONE),
-        (r" pan ?scan ", TRUNK),
-        (r" neck (?:and )?(?:ch|chest|thorax) (?:and )?(?:ab|abd|abdomen) (?:and )?(?:pel\w*) ", (*NECK, *TRUNK)),
-        (r" n c a p ", (*NECK, *TRUNK)),
-        (
-            r" (?:c|ch|che|t|thx?|chest|chst|thorax) (?:and )?(?:a|ab|abd|abdo|abdomen) (?:and )?"
-            r"(?:p|pel|pelv|pelvis|becken|bekken) ",
-            TRUNK,
-        ),
-        (r" thorac?o ?abdomino? ?pelv\w* | toraco ?abdomin\w* ?pelv\w* ", TRUNK),
-        (r" (?:thorac?o|toraco) ?(?:and |et |e |y )?abdom\w* ", ("lung", *ABDOMEN)),
-        (r" (?:addome|abdomen|abdome) (?:completo|complet|total|totale) ", LOWER),
-        (r" (?:sen[oi]s?|sinus) paranasa\w* ", ("upper_head_neck",)),
-        (r" (?:thorax|chest|thx?|torax|tor) (?:and )?(?:abd?|abdomen|abdo|bauch) ", ("lung", *ABDOMEN)),
-        (
-            r" (?:abdomen|abd|ab|abdo|bauch|buik|brzuch|addome) (?:and |et |und |e |y |en )?"
-            r"(?:pelvis|pel|pelv|pelvic|pelve|bassin|becken|bekken|mied|miednica|bacino|pelvi|p) | abdomino ?pelv\w* ",
-            LOWER,
-        ),
-        (r" diaphragm to symph\w* ", LOWER),
-        (r" (?:urogra\w*|ct u|uro (?:ct|tc|tac|scanner)|virt(?:ual)? colo\w*|ct colo\w*) ", LOWER),
-        (
-            r" (?:cervical|thoracic|lumbar|c|t|l|ls|tl|dorsal|lumbosacral) (?:spine|sp|rachis|wervel\w*|wirbel\w*) "
-            r"| spine (?:cervical|thoracic|lumbar|dorsal|c|t|l) "
-            r"| (?:rachis|rachide|columna|colonna|colonne|colona) \w+ | cervical (?:spine )?(?=mri|mr)"
-            r"|^ (?:mri? |rm |irm )?cervical $",
-            _NONE,
-        ),
-        (r" base of skull | skull base | temporal bones? | internal auditory | i a c ", _NONE),
-        (r" soft tissue neck ", NECK),
-        (r" lung (?:bases?|apex|apices) ", _NONE),
-        (r" upper abd\w* ", ABDOMEN),
-        (r" lower abd\w* | (?:abdom\w*|addome) inferior\w* | unterbauch | onderbuik ", ("pelvis",)),
-        # Pescoço, tórax, abdome superior, abdome inferior.
-        (r" pc (?=tx )", NECK),
-        (r" tx as ai(?:vol)? ", TRUNK),
-        (r" tx as (?:vol )?", ("lung", *ABDOMEN)),
-        (r" low(?:er)? (?:ext\w*|limb\w*|leg) | upper (?:ext\w*|limb\w*) ", _NONE),
-    )
-)
-# Where such a scan begins, its height tells.
-WHOLE_BODY = re.compile(
-    r" (?:whole|total|full|ganz) ?(?:bo(?:dy?)?|korper) | corps entier | cuerpo (?:entero|completo) | corpo intero "
-    r"| wholebody | ganzkoe?rper | (?:w ?b|gk)(?= )"
-)
-# Whether the head is in it from the vertex on, its height tells too.
-HEAD_AND_NECK = re.compile(
-    r" (?:(?:head|kopf|tete|cabeza|testa|hoofd) (?:and |und |et |y |e |en )?(?:neck|hals|cou|cuello|collo)"
-    r"|headneck|hns?|hnscc) "
-)
-# Letters that stand for parts in CT, where a front-to-back direction has no place in the name of a series.
-CT_LETTERS = re.compile(r"\bap\b|\ba\s?(?:[/&+-]|and)?\s?p\b(?!\s?/)")
-CT_SHORT = re.compile(r" (?:ch|che|thx|pe)(?= )")
-# In MR the level of a spine, not the chest.
-SPINE_LEVELS = frozenset({"thoracic", "thoracique", "toracico", "thorakal"})
-# How the patient lies, or the head of something else: not the part that is scanned.
-HEAD_FIRST = re.compile(
-    r" (?:head|feet) (?:in|first)(?= )| first (?:head|feet)(?= )"
-    r"| (?:femoral|humeral|radial) head| head(?= (?:of )?(?:pancrea\w*|mrcp|femur))"
-)
-PANCREATIC_HEAD = re.compile(r"( pancrea\w*) head(?= )")
-LUNG_WORDS = frozenset({"lung", "lungs", "lunge", "lungen", "poumon", "pulmon", "pulmao"})
-# Sequences that are made for one part: heard only where no part is named.
-BY_SEQUENCE: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
-    (words("vibrant bliss rodeo"), ("breast",)),
-    (words("mprage mp2rage memprage bravo swi swan flair"), HEAD),
-)

@@ -31,7 +31,7 @@ DERIVED = words(
     "sustraccion substraction substracted ssub ssubs ssubtraction ssubtractions gsub mip mips minip mpr mprs "
     "projection projected screenshot screensave screen reformat reformats reformatted reformated reform rfmt posdisp "
     "cad collage tumble rotate rotating vrt vr ssd fusion fused fuse segmentation podisp umap mnip symri magic "
-    "synthetic mobiview report summary rendered rendering curved"
+    "synthetic mobiview report summary rendered rendering curved subtracao ssubtracao"
 )
 DERIVED_PHRASE = re.compile(
     r" screen ?sav\w* | processed images | volume render\w* | (?:dwi|voi|roi) mask | tumou?r mask | mask for tumou?r "
@@ -39,14 +39,19 @@ DERIVED_PHRASE = re.compile(
     r"| results? (?:mm|mr|ct) | snap ?shot images | captured images | exam summary | patient protocol | mip collection "
 )
 # What GE's add/subtract writes: (series/image)-(series/image).
-ARITHMETIC = re.compile(r"\(\s*\w+[\w/. ]*\)\s*[-+]\s*\(\s*\w+[\w/. ]*\)|\bsub_?s\d+-s\d+|\bsubtract_s\d+", re.I)
+# Or a difference that is written out: (T1W post contrast - T1W pre contrast).
+ARITHMETIC = re.compile(
+    r"\bpost\b[^()]{0,20} - [^()]{0,20}\bpre\b"
+    r"|\(\s*\w+[\w/. ]*\)\s*[-+]\s*\(\s*\w+[\w/. ]*\)|\bsub_?s\d+-s\d+|\bsubtract_s\d+",
+    re.I,
+)
 MAPS = words(
     "cbf cbv mtt ttp tmax rcbf rcbv relcbf relcbv relmtt relccbv ktrans kep iauc iaugc nei pei washin washout wash "
     "ser slope slopes pe1 pe2 pe3 pe4 pe5 pe6 pbp mtd ve vp"
 )
 PERFUSION = words("perf perfusion perfusie perfusione perfusio perfusao perfuzja dsc asl pasl pcasl pwi casl ep2dperf")
 ADC = words("adc adcs dadc eadc adcmap adcmaps")
-ADC_PHRASE = re.compile(r" apparent diffusion coeff| average dc | coefficient d(?:e|i) diffusion| adc map")
+ADC_PHRASE = re.compile(r" apparent diffusio| average dc | coefficient d(?:e|i) diffusion| adc map")
 DIFFUSION = words(
     "dwi dwis dw diff diffusion diffus diffusie diffusione difusion difusao diffusao dif dti dki dsi hardi noddi "
     "trace tracew tracewtracew dwibs dwssfse resolve ddwi edwi dwie dwise rdwi advdiff mddw ivim bval bvals bvalue "
@@ -56,9 +61,12 @@ B_VALUE_PHRASE = re.compile(r" b (?:50|[1-9]\d{2,3}) ")
 B_VALUE = re.compile(r"b(?:50|[1-9]\d{2,3})t?")
 DYNAMIC = words(
     "dce dyn dynamic dynamics dynamisch dynamique dinamico dinamica dinamicas dynaviews dynviews dyna twist tricks "
-    "disco mphase mph multiphase multiphases dynam dynamik dynamische trak 4dtrak dyno multiphasic"
+    "disco mphase mph multiphase multiphases dynam dynamik dynamische din dinam trak 4dtrak dyno multiphasic"
 )
-DYNAMIC_PHRASE = re.compile(r" (?:multi|m) ph(?:ase)?s?(?= )|^ ph ?\d+ | time resolved ")
+DYNAMIC_PHRASE = re.compile(
+    r" (?:multi|m) ph(?:ase)?s?(?= )|^(?: \w+){0,2} ph ?\d+ (?=ax|cor|sag|3 d)|^ ph ?\d+ "
+    r"| time resolved | pre (?:and |x )?(?:\d+ )?posts? "
+)
 ANGIOGRAPHY = words(
     "mra mrv angio angiography angiographie angiografie angiografia tof tofmra venogram venography inflow mrangio "
     "cemra angioresonancia qiss mrav 2dtof 3dtof tof3d tof2d mpca pca arteriography inhance angiogramm"
@@ -87,7 +95,7 @@ SUSCEPTIBILITY = words(
 )
 T1_GRADIENT = words(
     "mprage memprage mempr mp2rage rage bravo vibe starvibe thrive ethrive xthrive lava vibrant fspgr spgr irspgr "
-    "irfspgr tfl t1tfe t1ffe tfe3d1 rodeo bliss views dynaviews fame quick3d tigre vib brava lge"
+    "irfspgr tfl t1tfe t1ffe tfe3d1 rodeo bliss views dynaviews fame quick3d tigre vib vibran brava lge"
 )
 # Dixon of Philips is a gradient echo unless a turbo spin echo or T2 is named beside it.
 DIXON = words("mdixon mdix smdixon")
@@ -110,7 +118,7 @@ SPIN_ECHO = words(
 # A single shot of spin echoes is T2-weighted by nature, and seldom says so; so is fluid alone.
 SINGLE_SHOT_PHRASE = re.compile(r" s ?s (?:fse|tse) | single shot ")
 SINGLE_SHOT = words(
-    "ssfse haste hst sshtse sstse uhste fase mrcp myelo myelogram myelography myelographie colangio cholangio "
+    "ssfse haste hst sshtse sstse sshot uhste fase mrcp myelo myelogram myelography myelographie colangio cholangio "
     "cholangiography colangiografia colangiorm mrmyelo bili cprm"
 )
 ECHO_PLANAR = words("epi ep epfid epse epb ep2d fmri bold dtiepi dwiepi epidwi ep3d")
@@ -121,7 +129,7 @@ FLAIR_PHRASE = re.compile(r" dark ?fl(?:uid|uids)?(?= )| fluid attenuat\w*| fl u
 PROTON_DENSITY = words("pd dp pdw pdfs dpfs proton protonen protonica densitepd rho pdspair pdspir pdtse")
 IN_OPPOSED = re.compile(
     r" ip op | op ip | ip $|(?<!pre)(?<!post) op $| (?:in?|o) phase | in ?phase | in (?:and )?(?:opp|out|op)\w*"
-    r"| (?:opp|out)\w* (?:of )?phase | opp(?:osed)? | (?:dual|double) echo "
+    r"| (?:opp|out)\w* (?:of )?phase | opp(?:osed)? | dixon in | (?:dual|double) echo "
 )
 
 # One level over and over, to see the agent arrive.
