@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from radnet.errors import SAVED_ON_SIGNAL
 from radnet.shards import actors
 from tests.conftest import ROOT
@@ -16,6 +18,7 @@ def _sleep_at_seven(item: int) -> int:
     return item * item
 
 
+@pytest.mark.slow
 def test_an_item_that_hangs_is_recorded_and_the_others_are_done(monkeypatch):
     monkeypatch.setattr(actors, "_MORE_S", 0.0)
     with actors.session(2, ""):

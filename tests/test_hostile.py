@@ -119,6 +119,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
     assert {(outcome.code, *outcome.codes) for outcome in found.values()} == {("unreadable", "unreadable")}
 
 
+@pytest.mark.slow
 def test_a_series_of_92_thousand_files_is_grouped_in_seconds(tmp_path):
     """The largest series of the IDC has 91,980 instances; here every record is its own place in a stack or in time."""
     record = read_header(write_series(tmp_path, 1)[0])

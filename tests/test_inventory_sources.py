@@ -140,6 +140,7 @@ def _check(table, has_key: bool = True) -> None:
     assert not any(name in text for name in ("Secret", "Doe", "PHANTOM-1", "20200101", "archive/", "1.2.3.4"))
 
 
+@pytest.mark.slow
 def test_a_folder_is_read_as_sharding_reads_it(tmp_path, archive):
     words = ["collection=toy", f"privacy.key={tmp_path / 'key'}", "min_slices=16", "num_workers=2"]
     found = run(tmp_path, str(archive), *words, "--all")

@@ -220,6 +220,7 @@ def test_a_short_outage_passes_and_a_long_one_loses_the_lease(root, s3, monkeypa
             other.check()
 
 
+@pytest.mark.slow
 def test_a_store_that_is_away_or_refuses_is_said_in_one_line(s3, root, monkeypatch):
     with pytest.raises(UsageError, match=r"^s3://nowhere/set cannot be locked \(FileNotFoundError\); check the URL"):
         with holding("s3://nowhere/set"):

@@ -74,6 +74,7 @@ def test_two_ranks_equal_one_rank_that_accumulates(tmp_path, shards, stage):
     )
 
 
+@pytest.mark.slow
 def test_another_number_of_processes_is_refused_in_one_line(tmp_path, shards, straight):
     run = tmp_path / "run"
     shutil.copytree(straight, run)
@@ -186,6 +187,7 @@ def test_a_mistake_seen_by_one_rank_is_said_once_and_ends_all(tmp_path, shards):
     assert result.returncode == 2 and len(lines) == 1 and "cannot be written" in lines[0]
 
 
+@pytest.mark.slow
 def test_wandb_records_no_folder_and_no_command(tmp_path, shards):
     run = tmp_path / "canary-hospital"
     assert pretrain(run, shards, "steps=2", "tracking.wandb=offline").returncode == 0
