@@ -156,7 +156,7 @@ def of_modality(names, mb, slices=100, **values) -> budget.Series:
 
 
 def test_the_budget_is_the_sum_one_would_do_by_hand():
-    config = options.BudgetConfig(cores=4, download_mb_per_s=50)
+    config = options.BudgetConfig(cores=4, download_mb_per_s=50, codec="htj2k")
     draws = np.array([3, 1])
     found = {f.name: f for f in budget.budget(of_modality(["CT", "MR"], 100, draws=draws), config)}
     assert found["download"].low == pytest.approx(0.2) and found["download time"].low == pytest.approx(4 / 3600)

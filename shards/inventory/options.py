@@ -28,7 +28,7 @@ class DrawConfig:
 class BudgetConfig:
     """Assumptions of the budget. What is not measured says so."""
 
-    codec: str = option("htj2k", "htj2k or npy")
+    codec: str = option("npy", "npy or htj2k")
     shard_bytes: int = option(512_000_000, "a shard is full at this many bytes of uncompressed voxels")
     finest_mm: list[float] | None = option(None, "finest spacing kept along D,H,W when sharding; null = native")
     cores: int = option(16, "cores that shard at once")
