@@ -53,6 +53,7 @@ def relabel(root: str, corrections: Overrides | None, private: str = "") -> Rela
     inventory, as privacy.folder of the config; "" = where `radnet shard` puts it. Raises UsageError in one line where
     a key of theirs is no series, where there is nothing to read the labels from, or where something is damaged.
     """
+    store.read_index(root)  # or the lock would make a folder inside what is no shard set
     with begun.only_driver(begun.absolute(root)):
         return _relabel(root, corrections, private)
 

@@ -97,10 +97,13 @@ def test_mistakes_of_the_command_line_are_one_line_and_exit_2(copied, tmp_path):
     (copied / "index.json").rename(tmp_path / "index.json")
     program = [sys.executable, str(ROOT / "launch" / "relabel.py")]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    for path, said in ((tmp_path / "nowhere", "not a folder"), (copied, "no index.json")):
+    (tmp_path / "other").mkdir()
+    cases = ((tmp_path / "nowhere", "not a folder"), (copied, "no index.json"), (tmp_path / "other", "no index.json"))
+    for path, said in cases:
         command = [*program, str(path)]
         result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         assert result.returncode == 2 and said in result.stderr and result.stderr.count("\n") == 1
+    assert not list((tmp_path / "other").iterdir())  # nothing is made in a folder that is no shard set
 
 
 def test_a_folder_that_may_not_be_written_to(copied, monkeypatch):
