@@ -6,7 +6,6 @@ Same input → same bytes: times, owners and modes are fixed and members sorted.
 import hashlib
 import itertools
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,9 +58,10 @@ class _Hashing:
         self.file, self.digest, self.num_bytes = file, hashlib.sha256(), 0
 
     def write(self, block: bytes) -> int:
+        written = self.file.write(block)  # first, so that the disk works while the block is hashed
         self.digest.update(block)
         self.num_bytes += len(block)
-        return self.file.write(block)
+        return written
 
 
 def write_shard(stem: str, outcomes: Iterable[Outcome], job: str) -> Sidecar:
@@ -103,14 +103,16 @@ def _samples(outcomes: Iterable[Outcome], ledger: list[LedgerRow]) -> Iterator[S
 
 def _write_tar(file: _Hashing, samples: Iterable[Sample], labels: list[dict[str, Any]], shard: str) -> list[str]:
     """Write the tar, append to labels, and return the lines of the .idx after its first."""
+    from imagecodecs import deflate_crc32  # six times as fast as zlib's
     from webdataset import TarWriter
 
     lines: list[str] = []
     with TarWriter(file, encoder=False, compress=False, mtime=0, user="radnet", group="radnet", mode=0o444) as writer:
+        writer.tarstream.copybufsize = store.READ_BYTES  # or 16 KiB at a time would be hashed and written
         for sample in samples:
             lines.append(idx.line(_members(sample, writer.tarstream.offset)))
             writer.write({"__key__": sample.key, **sample.members})
-            crc32 = {suffix: zlib.crc32(sample.members[suffix]) for suffix in sorted(sample.members)}
+            crc32 = {suffix: deflate_crc32(sample.members[suffix]) for suffix in sorted(sample.members)}
             place = {"shard": shard, "position": len(lines) - 1, "crc32": json.dumps(crc32)}
             labels.append({"key": sample.key} | sample.label | place)
             del sample  # the next one is made before this name is bound again
