@@ -89,10 +89,10 @@ def _config(contract: dict, shards: str, device: str) -> TrainConfig:
         shards=shards,
         taxonomy=contract["taxonomy"],
         grid=grid,
-        crop_mm=contract["crop_mm"],
+        crop_mm=contract.get("crop_mm", []),
         intensity=intensity["percentiles"],
-        ct_window_hu=intensity["ct_window_hu"],
-        grey_levels=intensity["grey_levels"],
+        ct_window_hu=intensity.get("ct_window_hu", []),
+        grey_levels=intensity.get("grey_levels", 0),
     )
     return replace(TrainConfig(), data=data, device=device)
 

@@ -11,7 +11,7 @@ from radnet import checkpoint, engine
 from radnet.config import TrainConfig
 from radnet.errors import OK, SAVED_ON_SIGNAL, UsageError
 from radnet.loader import Loader
-from radnet.samples import corpus, read_samples
+from radnet.samples import read_samples
 from radnet.task import Task, initial_model
 from radnet.tracking import Silent, Tracker
 from radnet.train import TrainState, settings, train
@@ -40,7 +40,8 @@ def run_training(config: TrainConfig, task: Task) -> int:
 
 def _run(config: TrainConfig, task: Task, loaders: list[Loader], rank: int, world: int) -> int:
     state = TrainState()
-    fixed = settings(config, task, corpus(config.data))
+    with engine.together():
+        fixed = settings(config, task)
     # Rank 0 decides for all: another rank that saw another folder would go on from another step.
     resumed = engine.share(checkpoint.latest(Path(config.run)) if rank == 0 else None)
     with engine.together():

@@ -81,8 +81,9 @@ def views(geometry: np.ndarray, is_ct: np.ndarray, config: DataConfig, draws: np
         )
         noise = draws[:, _NOISE] * augment.noise
         # The field grows until all of the upright one lies within it when it has turned: nothing leaves by turning.
-        grown = np.stack([np.abs(rotation(angles)).T @ size for angles, size in zip(turn, extent, strict=True)])
-        grown *= factor[:, None]
+        grown = extent * factor[:, None]
+        if turn.any():
+            grown = np.stack([np.abs(rotation(angles)).T @ size for angles, size in zip(turn, grown, strict=True)])
         start, extent, is_cut = start - (grown - extent) / 2, grown, is_cut | (factor < 1)
     size = np.tile(np.array(config.grid.shape), (len(shape), 1))
     if config.grid.pad_short:
@@ -106,7 +107,12 @@ def adapt(target: np.ndarray, seen: Views, geometry: np.ndarray) -> np.ndarray:
     """
     target = target.copy()
     spacing = target[:, SPACING]
-    target[:, SPACING] = np.where(spacing < 0, -1, spacing * seen.out_spacing_mm[:, 0] / seen.spacing_mm[:, 0])
+    # Along the normal of the slices: of a tilted stack the D axis is longer. What was stored may be coarser than the
+    # series was, so that the label is asked only whether it is known.
+    stacked = geometry[:, 9:18].reshape(-1, 3, 3)
+    normal = np.cross(stacked[:, :, 1], stacked[:, :, 2])
+    across = np.abs((normal * stacked[:, :, 0]).sum(axis=1)) / np.linalg.norm(normal, axis=1)
+    target[:, SPACING] = np.where(spacing < 0, -1, seen.out_spacing_mm[:, 0] * across)
     covered = target[:, COVERAGE]
     covered[seen.is_cut[:, None] & (covered == 1)] = -1
     for row in np.flatnonzero(seen.rotation_deg.any(axis=1)):

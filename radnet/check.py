@@ -29,7 +29,7 @@ class Checksums:
                 self._found[row] = self._pool.submit(is_whole, self._part, self._samples, row)
         for row in range(rows.start, min(rows.stop, total)):
             if not self._found.pop(row).result():
-                raise damaged(self._samples, int(self._part.number[row]))
+                raise damaged(self._samples, int(self._part.number[row]), self._part.tars[row])
 
 
 def is_whole(part: Part, samples: Samples, row: int) -> bool:
@@ -53,6 +53,6 @@ def diagnose(part: Part, samples: Samples, rows: slice, error: Exception) -> Exc
     """What to raise for a micro-batch that DALI could not read: the damaged sample by name, else its own words."""
     for row in range(rows.start, min(rows.stop, len(part.number))):
         if not is_whole(part, samples, row):
-            return damaged(samples, int(part.number[row]))
+            return damaged(samples, int(part.number[row]), part.tars[row])
     told = " ".join(str(error).split())[:300]
     return RuntimeError(f"DALI failed at {', '.join(part.keys[rows])}, whose bytes are whole: {told}")

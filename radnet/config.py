@@ -34,7 +34,7 @@ def require(holds: bool, key: str, value: Any, expected: str) -> None:
 class GridConfig:
     """The network's input grid."""
 
-    shape: list[int] = option([48, 192, 192], "D,H,W of the network's input; the whole field of view is resized to it")
+    shape: list[int] = option([48, 192, 192], "D,H,W of the network's input; the field that is seen is resized to it")
     pad_short: bool = option(True, "fewer slices than D: centre them and pad with zero slices instead of stretching")
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class DataConfig:
     """From shards to batches."""
 
     shards: str = option("", "folder or URL of a finished shard set (it has an index.json)")
-    more: dict[str, float] = option({}, "further shard sets: folder or URL → how often each of their samples is read")
+    more: dict[str, float] = option({}, "further shard sets, {folder or URL: how often each of its samples is read}")
     where: str = option("", "read only samples of which this holds, over columns of labels.parquet: family == 'CT'")
     taxonomy: str = option("paper", "which classes the stored facts are mapped to")
     grid: GridConfig = group(GridConfig)
@@ -200,6 +200,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "log_every", "evaluate_every", "save_every", "keep_last"):
             require(getattr(self, name) > 0, name, getattr(self, name), "1 or more")
+        require(0 <= self.seed < 1 << 64, "seed", self.seed, "0 to 2^64 - 1")
         require(self.max_train_samples >= 0, "max_train_samples", self.max_train_samples, "0 (all) or more")
         fits = self.data.dtype == "fp32" or self.engine.precision == "bf16"
         require(fits, "data.dtype", self.data.dtype, "fp32, or engine.precision=bf16 beside it")

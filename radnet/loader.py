@@ -7,11 +7,11 @@ index file of its own, listed in the list's order; what changes from position to
 beside it.
 """
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,10 +21,13 @@ from radnet.check import Checksums, diagnose
 from radnet.config import DataConfig
 from radnet.errors import UsageError
 from radnet.kernels.noise import normal
-from radnet.mirror import Held, Mirror
+from radnet.mirror import PARTS, Held, Mirror
 from radnet.part import Part
 from radnet.samples import Samples, num_bytes
-from radnet.urls import is_local, shown
+from radnet.urls import is_local
+
+# Of one rank in one pipeline. DALI maps a file for each, and the kernel grants 65,530 maps to a process by default.
+PART_POSITIONS = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +60,6 @@ class Loader:
     ) -> None:
         self.samples, self.config, self.device, self.masks = samples, config, device, masks
         self.micro_batch, self.rank, self.world = micro_batch, rank, world
-        self._folder = tempfile.TemporaryDirectory(prefix="radnet-index-")
         self._mirror = Mirror(config.cache)
         self._repeats = order.repeats(samples.targets[:, 0].astype(int), config.balance_cap) * samples.weight
         self._remote_bytes = num_bytes(samples.shards) * [not is_local(shard.root) for shard in samples.shards]
@@ -70,8 +72,8 @@ class Loader:
             what = f"{window} shards at a time" if window else "the whole set at a time"
             raise UsageError(
                 f"data.cache.gigabytes={self.config.cache.gigabytes:g} is too small for {what}: "
-                f"{shown(self.samples.shards[0].root)} needs {3 * at_once / 1e9:.3g} (three parts, so that one is read "
-                "while the next one comes); raise it, or set data.window_shards lower"
+                f"{math.ceil(PARTS * at_once / 1e6) / 1e3:g} is needed, in three parts, so that one is read while the "
+                "next one comes; raise it, or set data.window_shards lower"
             )
 
     def epoch_length(self, global_batch: int) -> int:
@@ -98,9 +100,10 @@ class Loader:
 
     def evaluated(self, targets: np.ndarray) -> np.ndarray:
         """Targets [N,13] of the whole volumes of all samples as they are true of the fields that `evaluation` sees."""
-        held = self._mirror.fetch(self.samples.shards).result()
+        held = self._mirror.fetch(self.samples.shards).wait()
         try:
-            part = self._part(held, np.arange(len(self.samples)), None)
+            with tempfile.TemporaryDirectory(prefix="radnet-index-") as folder:
+                part = self._part(held, np.arange(len(self.samples)), None, folder)
             return augment.adapt(targets, part.views, part.geometry)
         finally:
             held.close()
@@ -109,19 +112,44 @@ class Loader:
         # Padding reads the list again from its start, so that what BatchNorm sees of it is a fair draw too.
         read = listed[np.arange(len(listed)) % (listed != order.PADDING).sum()]
         shards = self.samples.shard
-        limit = self._mirror.part_bytes
-        parts = order.cut(read[start:], shards, self._remote_bytes, multiple=multiple, limit=limit)
+        parts = order.cut(
+            read[start:],
+            shards,
+            self._remote_bytes,
+            multiple=multiple,
+            limit=self._mirror.part_bytes,
+            most=PART_POSITIONS * self.world,
+        )
         ranges = [range(start + part.start, start + part.stop) for part in parts]
-        wanted = [[self.samples.shards[i] for i in np.unique(shards[read[part]])] for part in ranges]
-        coming = self._mirror.fetch(wanted[0])
-        for number, part in enumerate(ranges):
-            held = coming.result()
-            if number + 1 < len(ranges):
-                coming = self._mirror.fetch(wanted[number + 1])
-            try:
-                yield from self._read(held, part, listed, read, epoch)
-            finally:
-                held.close()
+        wanted = [np.unique(shards[read[part]]) for part in ranges]
+        if max(int(self._remote_bytes[one].sum()) for one in wanted) > 2 * self._mirror.part_bytes:
+            raise UsageError(
+                f"data.cache.gigabytes={self.config.cache.gigabytes:g} is too small for a global batch of {multiple}, "
+                "whose samples lie in too many shards; raise it, or data.window_shards, or lower the global batch"
+            )
+        return self._follow(ranges, wanted, listed, read, epoch)
+
+    def _follow(
+        self,
+        ranges: list[range],
+        wanted: list[np.ndarray],
+        listed: np.ndarray,
+        read: np.ndarray,
+        epoch: tuple[int, int] | None,
+    ) -> Iterator[Batch]:
+        """The batches of one part of the list after another; while one is read, the shards of the next one come."""
+        coming = self._mirror.fetch([self.samples.shards[i] for i in wanted[0]])
+        try:
+            for number, part in enumerate(ranges):
+                held = coming.wait()
+                try:
+                    if number + 1 < len(ranges):
+                        coming = self._mirror.fetch([self.samples.shards[i] for i in wanted[number + 1]])
+                    yield from self._read(held, part, listed, read, epoch)
+                finally:
+                    held.close()
+        finally:
+            coming.close()
 
     def _read(
         self, held: Held, part: range, listed: np.ndarray, read: np.ndarray, epoch: tuple[int, int] | None
@@ -131,8 +159,9 @@ class Loader:
             part.stop, micro_batch=self.micro_batch, rank=self.rank, world=self.world, start=part.start
         )
         draws = None if epoch is None else order.draws(*epoch, where)
-        planned = self._part(held, read[where], draws)
-        pipeline = _pipeline(self, planned)
+        with tempfile.TemporaryDirectory(prefix="radnet-index-") as folder:
+            planned = self._part(held, read[where], draws, folder)
+            pipeline = _pipeline(self, planned)
         checksums = Checksums(planned, self.samples) if self.config.check == "crc" else None
         for start in range(0, len(where), self.micro_batch):
             rows = slice(start, start + self.micro_batch)
@@ -144,8 +173,8 @@ class Loader:
                 raise diagnose(planned, self.samples, rows, error) from error
             yield self._batch(planned, rows, listed[where[rows]], where[rows], outputs, epoch)
 
-    def _part(self, held: Held, read: np.ndarray, draws: np.ndarray | None) -> Part:
-        return Part.of(self.samples, self.config, held, read, draws, Path(self._folder.name), self.masks)
+    def _part(self, held: Held, read: np.ndarray, draws: np.ndarray | None, folder: str) -> Part:
+        return Part.of(self.samples, self.config, held, read, draws, folder, self.masks)
 
     def _batch(
         self, part: Part, rows: slice, numbers: np.ndarray, where: np.ndarray, outputs: tuple, epoch: tuple | None
@@ -168,6 +197,8 @@ class Loader:
                 outside = ~part.inside(rows.start + row, volume.device)
                 for seen in (volume, mask) if self.masks else (volume,):
                     seen[row, slices].masked_fill_(outside, 0)
+        if volume.is_cuda:  # the next run of the pipeline writes where these kernels read
+            torch.cuda.current_stream().synchronize()
         spacing = torch.from_numpy(part.views.out_spacing_mm[rows].astype(np.float32))
         volume = volume[:, None] if self.config.dtype == "fp32" else volume[:, None].to(torch.bfloat16)
         mask = mask if mask is None else mask.long()

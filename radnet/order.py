@@ -84,21 +84,27 @@ def draws(seed: int, epoch: int, where: np.ndarray) -> np.ndarray:
     return rng.random((last + 1 - first, NUM_DRAWS))[where - first]
 
 
-def cut(listed: np.ndarray, shard: np.ndarray, num_bytes: np.ndarray, *, multiple: int, limit: int) -> list[range]:
-    """The list in consecutive parts of whole global batches, each of which reads shards of at most `limit` bytes.
+def cut(
+    listed: np.ndarray, shard: np.ndarray, num_bytes: np.ndarray, *, multiple: int, limit: int, most: int
+) -> list[range]:
+    """The list in consecutive parts of whole global batches, each of at most `most` positions and reading shards of at
+    most `limit` bytes; a global batch that alone needs more bytes is a part of its own.
 
     listed: sample numbers, no padding. shard: int [N], where each sample lies. num_bytes: int [S], of each shard.
-    Raises ValueError where a single global batch needs more.
     """
-    parts, held, start = [], set(), 0
+    most = max(most // multiple, 1) * multiple
+    if num_bytes.sum() <= limit:
+        return [range(start, min(start + most, len(listed))) for start in range(0, len(listed), most)]
+    parts, held, total, start = [], set(), 0, 0
     for at in range(0, len(listed), multiple):
         needed = set(shard[listed[at : at + multiple]].tolist())
-        if sum(num_bytes[one] for one in needed) > limit:
-            raise ValueError(f"the samples of positions {at} to {at + multiple} lie in {len(needed)} shards")
-        if sum(num_bytes[one] for one in held | needed) > limit:
+        more = sum(int(num_bytes[one]) for one in needed - held)
+        if at > start and (total + more > limit or at - start >= most):
             parts.append(range(start, at))
-            held, start = set(), at
+            held, total, start = set(), 0, at
+            more = sum(int(num_bytes[one]) for one in needed)
         held |= needed
+        total += more
     return [*parts, range(start, len(listed))]
 
 

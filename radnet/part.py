@@ -12,8 +12,9 @@ from radnet.augment import Views
 from radnet.config import DataConfig
 from radnet.errors import UsageError
 from radnet.idx import Member
-from radnet.mirror import Held
+from radnet.mirror import Held, forget
 from radnet.samples import Samples, Shard, read_lines
+from radnet.urls import is_local
 
 NUM_GEOMETRY = 24  # float64 in KEY.geometry.npy
 HTJ2K_BIAS = 32768.0  # that the codec adds to voxels
@@ -55,7 +56,7 @@ class Part:
         held: Held,
         number: np.ndarray,
         draws: np.ndarray | None,
-        folder: Path,
+        folder: str,
         masks: bool,
     ) -> "Part":
         """Plan the reading of samples `number` with the random numbers `draws` (None for evaluation).
@@ -120,38 +121,42 @@ def _places(samples: Samples, held: Held, unique: np.ndarray) -> tuple[list[str]
 def _read_geometry(samples: Samples, held: Held, unique: np.ndarray, members: list[list[Member]]) -> np.ndarray:
     """float64 [len(unique),24], read from the tars, shard by shard."""
     geometry = np.empty((len(unique), NUM_GEOMETRY))
-    for shard in np.unique(samples.shard[unique]).tolist():
+    by_shard = np.argsort(samples.shard[unique], kind="stable")
+    for rows in np.split(by_shard, np.flatnonzero(np.diff(samples.shard[unique][by_shard])) + 1):
+        shard = samples.shard[unique[rows[0]]]
         with open(f"{held.stems[samples.shards[shard]]}.tar", "rb", buffering=0) as file:
-            for row in np.flatnonzero(samples.shard[unique] == shard).tolist():
+            for row in rows.tolist():
                 place = next(member for member in members[row] if member.suffix == "geometry.npy")
                 content = os.pread(file.fileno(), 8 * NUM_GEOMETRY, place.offset + place.num_bytes - 8 * NUM_GEOMETRY)
                 if len(content) == 8 * NUM_GEOMETRY:
                     geometry[row] = np.frombuffer(content, "<f8")
-                shape = geometry[row, :6]
-                if len(content) < 8 * NUM_GEOMETRY or not (np.isfinite(shape).all() and (shape > 0).all()):
-                    key = samples.keys[unique[row]]
-                    raise samples.shards[shard].broken(f"holds a damaged geometry of {key}")
+                whole = len(content) == 8 * NUM_GEOMETRY and np.isfinite(geometry[row]).all()
+                if not whole or (geometry[row, :6] <= 0).any():
+                    raise damaged(samples, int(unique[row]), file.name)
     return geometry
 
 
-def _write_indices(lines: list[str], unique: np.ndarray, folder: Path) -> list[str]:
+def _write_indices(lines: list[str], unique: np.ndarray, folder: str) -> list[str]:
     """One DALI index file (v1.2) of one line for each sample; returns their paths."""
-    paths = [folder / f"{i:07d}.idx" for i in unique.tolist()]
+    paths = [f"{folder}/{i:07d}.idx" for i in unique.tolist()]
     for path, line in zip(paths, lines, strict=True):
-        if not path.exists():
-            path.write_text(f"{idx.VERSION} 1\n{line}\n")
-    return [str(path) for path in paths]
+        Path(path).write_text(f"{idx.VERSION} 1\n{line}\n")
+    return paths
 
 
 def _numbers(geometry: np.ndarray, views: Views, bias: float) -> np.ndarray:
     scale, offset = geometry[:, 18], geometry[:, 19]
     wide = views.high - views.low
-    has_range = wide > 1e-6  # a constant volume has none, and becomes zeros
+    has_range = wide > 1e-6 * scale  # a constant volume has none, and becomes zeros
     factor = np.where(has_range, scale / np.where(has_range, wide, 1), 0)
     shift = np.where(has_range, (offset - bias * scale - views.low) / np.where(has_range, wide, 1), 0)
     return np.column_stack([factor, shift, views.gamma]).astype(np.float32)
 
 
-def damaged(samples: Samples, number: int) -> UsageError:
-    """The error for a sample whose bytes are not those that were written."""
-    return samples.shards[samples.shard[number]].broken(f"holds a damaged sample, {samples.keys[number]}")
+def damaged(samples: Samples, number: int, tar: str) -> UsageError:
+    """The error for a sample whose bytes are not those that were written. The copy of a remote shard is deleted."""
+    shard, what = samples.shards[samples.shard[number]], f"holds a damaged sample, {samples.keys[number]}"
+    if is_local(shard.root):
+        return shard.broken(what)
+    forget(tar.removesuffix(".tar"))
+    return shard.broken(f"has a copy {tar} that {what} (deleted; run again, it is fetched anew); if that ends here too")

@@ -46,7 +46,7 @@ class Samples:
 
     keys, patients: str. shards: those that the samples lie in. shard: int64 [N], index into it; positions: int64 [N],
     of the sample in its tar. crc32: member suffix → checksum, as JSON. targets: float32 [N,13], -1 unknown.
-    num_slices: int64 [N]. is_ct: bool [N]. weight: float64 [N], how often its set wants each sample in an epoch.
+    is_ct: bool [N]. weight: float64 [N], how often its set wants each sample in an epoch.
     """
 
     codec: str
@@ -56,7 +56,6 @@ class Samples:
     shards: list[Shard]
     shard: np.ndarray
     positions: np.ndarray
-    num_slices: np.ndarray
     targets: np.ndarray
     is_ct: np.ndarray
     weight: np.ndarray
@@ -74,6 +73,8 @@ def read_samples(config: DataConfig, split: str, limit: int = 0, *, masks: bool 
     """
     mapping = taxonomy(config.taxonomy)
     codecs, rows, shards = set(), [], {}
+    if config.shards in config.more:
+        raise UsageError(f"data.more names {shown(config.shards)}, which data.shards is already")
     for root, weight in {config.shards: 1.0, **config.more}.items():
         index, chosen = _read_set(root, split, config.where)
         codecs.add(index.codec)
@@ -100,7 +101,6 @@ def read_samples(config: DataConfig, split: str, limit: int = 0, *, masks: bool 
         shards=list(shards),
         shard=np.array([shards[row["_shard"]] for row in rows]),
         positions=np.array([row["position"] for row in rows]),
-        num_slices=np.array([row["num_slices"] for row in rows]),
         targets=np.stack([mapping.targets(row) for row in rows]),
         is_ct=np.array([row.get("family") == "CT" for row in rows]),
         weight=np.array([row["_weight"] for row in rows]),
@@ -109,8 +109,8 @@ def read_samples(config: DataConfig, split: str, limit: int = 0, *, masks: bool 
 
 def _read_set(root: str, split: str, where: str) -> tuple[store.Index, list[dict[str, Any]]]:
     """Index and rows of one set; its files of this split are checked, where they lie on a disk of this machine."""
-    if is_local(root) and not Path(root).is_dir():
-        raise UsageError(f"data.shards={root!r} is not a folder; give the folder of a finished shard set")
+    if is_local(root) and not Path(root.removeprefix("file://")).is_dir():
+        raise UsageError(f"the shard set {root!r} is not a folder; give the folder or URL of a finished one")
     index = store.read_index(root)
     infos = index.splits.get(split, [])
     if is_local(root):
@@ -121,6 +121,10 @@ def _read_set(root: str, split: str, where: str) -> tuple[store.Index, list[dict
         for info in infos:
             _check_size(Shard(root, info), found.get(f"{info.name}.tar"), f"{info.name}.idx" in found)
     table = store.read_labels(root)
+    if store.sha256(store.join(root, "labels.parquet")) != index.tables.get("labels.parquet"):
+        raise UsageError(
+            f"labels.parquet of {shown(root)} is not the one index.json names; run radnet verify {shown(root)}"
+        )
     rows = (_filtered(table, where) if where else table).to_pylist()
     rows = [row for row in rows if row["split"] == split]
     if strange := {row["shard"] for row in rows} - {info.name for info in infos}:
@@ -137,7 +141,9 @@ def _filtered(table: "pyarrow.Table", where: str) -> "pyarrow.Table":
 
     frame = table.to_pandas()
     try:
-        kept = frame.query(where, engine="python").index.to_numpy()
+        if "@" in where or "__" in where:  # names from outside the table: a query could run anything
+            raise ValueError("@ and __ are not allowed")
+        kept = frame.query(where, engine="python", local_dict={}, global_dict={}).index.to_numpy()
     except Exception as error:  # pandas raises whatever its parser and the operators do
         columns = ", ".join(sorted(frame.columns))
         raise UsageError(
@@ -203,3 +209,9 @@ def corpus(config: DataConfig) -> str:
     """Fingerprint of what all sets of a config were made of."""
     prints = [store.read_index(root).fingerprints["inventory"] for root in (config.shards, *config.more)]
     return prints[0] if len(prints) == 1 else hashlib.sha256("\n".join(prints).encode()).hexdigest()
+
+
+def labels(config: DataConfig) -> str:
+    """Fingerprint of all sets' labels.parquet: another list of samples may follow from other labels."""
+    prints = [store.read_index(root).tables["labels.parquet"] for root in (config.shards, *config.more)]
+    return hashlib.sha256("\n".join(prints).encode()).hexdigest()

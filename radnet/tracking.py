@@ -67,9 +67,11 @@ def _cut(path: Path, first_step: int) -> None:
 
 
 def _shown(config: TrainConfig) -> dict:
-    """The configuration without folders: their names may say whose archive it is."""
+    """The configuration without folders, URLs and queries: their names may say whose archive it is."""
     shown = asdict(config)
-    del shown["run"], shown["data"]["shards"], shown["model"]["init"]
+    del shown["run"], shown["model"]["init"]
+    for name in ("shards", "more", "where", "cache"):
+        del shown["data"][name]
     return shown
 
 

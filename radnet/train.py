@@ -16,6 +16,7 @@ from radnet.config import TrainConfig
 from radnet.engine import Engine
 from radnet.errors import UsageError
 from radnet.loader import Batch, Loader
+from radnet.samples import corpus, labels
 from radnet.task import Task, predict
 from radnet.tracking import Silent, Tracker
 
@@ -53,14 +54,15 @@ class Interrupt:
 
 # May change between two jobs of one run: where things lie, how long and how often, and what no number depends on.
 _FREE = ("run", "device", "steps", "log_every", "evaluate_every", "save_every", "keep_last", "tracking.")
-_FREE += ("data.shards", "data.num_threads", "data.check", "data.cache.", "model.init")
+_FREE += ("data.shards", "data.num_threads", "data.more", "data.check", "data.cache.", "model.init")
 
 
-def settings(config: TrainConfig, task: Task, fingerprint: str) -> dict[str, Any]:
-    """What must not change between two jobs of one run, flat. fingerprint: of the corpus."""
+def settings(config: TrainConfig, task: Task) -> dict[str, Any]:
+    """What must not change between two jobs of one run, flat. Where sets lie may, what they hold may not."""
     flat = dict(_flatten(asdict(config)))
     fixed = {name: value for name, value in flat.items() if not name.startswith(_FREE)}
-    return fixed | {"task": task.architecture()["kind"], "corpus": fingerprint}
+    sets = {"corpus": corpus(config.data), "labels": labels(config.data), "weights": list(config.data.more.values())}
+    return fixed | {"task": task.architecture()["kind"]} | sets
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

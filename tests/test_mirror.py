@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from radnet import mirror, store
+from radnet import idx, mirror, store
 from radnet.config import CacheConfig, DataConfig, GridConfig
 from radnet.errors import UsageError
 from radnet.loader import Loader
@@ -94,7 +96,9 @@ def test_evaluation_reads_shard_after_shard(local, remote, tmp_path):
 
 def test_a_cache_that_is_too_small_for_the_order_is_said_at_the_start(local, remote, tmp_path):
     limit = 4 * _shard_bytes(local)
-    with pytest.raises(UsageError, match=r"data.cache.gigabytes=\S+ is too small for the whole set at a time: .*needs"):
+    with pytest.raises(
+        UsageError, match=r"data.cache.gigabytes=\S+ is too small for the whole set at a time: .* is needed"
+    ):
         _loader(remote, tmp_path / "cache", limit)
     with pytest.raises(UsageError, match="2 shards at a time.*set data.window_shards lower"):
         _loader(remote, tmp_path / "cache", limit, window_shards=2)
@@ -152,6 +156,56 @@ def test_what_is_read_is_not_deleted_and_what_a_dead_process_held_is(local, tmp_
     script = f"import fcntl, os; file = {held}; fcntl.flock(file, fcntl.LOCK_SH); os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", script], check=False)
     assert mirror._drop(folder / "0.tar") > 0
+
+
+@pytest.mark.parametrize("global_batch", [2, 6, 24])
+def test_batches_across_windows_find_room_or_are_refused(local, remote, tmp_path, global_batch):
+    """8 positions a window: batches of 6 lie in two windows, of 24 in three or four."""
+    config = {"window_shards": 2, "num_bytes": 6.5 * _shard_bytes(local)}
+    epoch = {"seed": 1, "epoch": 0, "global_batch": global_batch}
+    loader = _loader(remote, tmp_path / "cache", **config)
+    if global_batch == 24:
+        with pytest.raises(UsageError, match="too small for a global batch of 24"):
+            loader.train_epoch(**epoch)
+        return
+    plain = list(_loader(local, tmp_path / "none", window_shards=2).train_epoch(**epoch))
+    assert [batch.keys for batch in loader.train_epoch(**epoch)] == [batch.keys for batch in plain]
+
+
+def test_what_a_killed_process_was_fetching_is_cleared(local, remote, tmp_path):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    left = folder / f"{'0' * 64}.tar.part"
+    left.write_bytes(b"")
+    os.truncate(left, int(1e9))  # all of the cache
+    (folder / f"{'0' * 64}.lock").touch()
+    assert len(_bits(_loader(remote, folder))) == 2 * NUM_SHARDS and not left.exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_damaged_copy_is_fetched_again(local, remote, tmp_path, damage):
+    folder = tmp_path / "cache"
+    expected = _bits(_loader(remote, folder))
+    copy = sorted(folder.glob("*.tar"))[0]
+    if damage == "cut":
+        os.truncate(copy, 1000)
+    else:
+        voxel = idx.parse(copy.with_suffix(".idx").read_bytes())[0][-1]
+        content = bytearray(copy.read_bytes())
+        content[voxel.offset + voxel.num_bytes - 1] ^= 1
+        copy.write_bytes(content)
+        with pytest.raises(UsageError, match="shard s3://.* has a copy .* that holds a damaged sample.*fetched anew"):
+            _bits(_loader(remote, folder, check="crc"))
+    assert _equal(_bits(_loader(remote, folder, check="crc")), expected)
+
+
+def test_nothing_is_fetched_that_nobody_waits_for(local, remote, tmp_path, s3):
+    s3.faults = Faults(drip_bytes=4000, drip_s=0.2)  # seconds for each shard
+    shards = [replace(shard, root=remote) for shard in _loader(local, tmp_path / "none").samples.shards]
+    held = mirror.Mirror(CacheConfig(str(tmp_path / "cache"), 1.0)).fetch(shards)
+    begun = time.monotonic()
+    held.close()
+    assert time.monotonic() - begun < 10 and not list((tmp_path / "cache").glob("*.part"))
 
 
 def test_two_processes_share_one_cache(local, remote, tmp_path, s3):
