@@ -89,11 +89,18 @@ def quantise(volume: Volume) -> tuple[np.ndarray, float, float]:
 
 
 def percentiles(stored: np.ndarray, points: tuple[float, ...] = (0, 0.5, 99.5, 100)) -> np.ndarray:
-    """Exact percentiles of int16 [D,H,W], linear between ranks as np.percentile, from one histogram; float64."""
-    counts = np.zeros(LEVELS, np.int64)
-    for plane in stored:
-        counts += np.bincount(plane.reshape(-1).view(np.uint16) ^ np.uint16(0x8000), minlength=LEVELS)
-    cumulative = np.cumsum(counts)
-    ranks = np.asarray(points) / 100 * (stored.size - 1)
-    below, above = (np.searchsorted(cumulative, rank, side="right") for rank in (np.floor(ranks), np.ceil(ranks)))
+    """Exact percentiles of int16 [D,H,W], linear between ranks as np.percentile; float64."""
+    import pyarrow
+    import pyarrow.compute
+
+    memory = pyarrow.py_buffer(stored.ravel(order="K"))
+    values = pyarrow.Array.from_buffers(pyarrow.int16(), stored.size, [None, memory])
+    last = stored.size - 1
+    ranks = np.asarray(points) / 100 * last
+    wanted = np.concatenate([np.floor(ranks), np.ceil(ranks)])
+    # Arrow is asked for half a rank more, of which "lower" takes the wanted one, however the fraction was rounded.
+    fractions = np.minimum((wanted + 0.5) / max(last, 1), 1)
+    found = pyarrow.compute.quantile(values, q=fractions.tolist(), interpolation="lower").to_pylist()
+    # Counted from the smallest int16, so that fractions of a value are rounded as in the shards of before.
+    below, above = np.array(found, np.float64).reshape(2, -1) + LEVELS // 2
     return below + (above - below) * (ranks - np.floor(ranks)) - LEVELS // 2

@@ -94,7 +94,15 @@ def test_voxels_that_are_not_finite_are_refused(bad):
     assert caught.value.code == Code.BAD_NUMBER
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_percentiles_equal_numpys(shape):
+@pytest.mark.parametrize("shape", [*SHAPES, (41, 40, 40)])  # Arrow counts from 65,536 values on, and sorts fewer
+@pytest.mark.parametrize("points", [(0, 0.5, 99.5, 100), (1 / 3, 50, 97.1)])
+def test_percentiles_equal_numpys(shape, points):
     stored = np.random.default_rng(4).integers(-32768, 32768, shape).astype(np.int16)
-    np.testing.assert_allclose(percentiles(stored), np.percentile(stored, [0, 0.5, 99.5, 100]), atol=1e-6)
+    for turned in (stored, stored[::-1, :, ::2], stored.transpose(2, 0, 1), np.minimum(stored, -9)):
+        np.testing.assert_allclose(percentiles(turned, points), np.percentile(turned, points), atol=1e-6)
+
+
+def test_percentiles_take_the_very_rank():
+    stored = np.arange(-32768, 32768).astype(np.int16).reshape(16, 64, 64)
+    points = tuple(np.arange(0, 65536, 5) / 65535 * 100)
+    np.testing.assert_allclose(percentiles(stored, points), np.arange(-32768, 32768, 5), atol=1e-6)
