@@ -36,7 +36,7 @@ def padding_mask(stored: np.ndarray, record: FileRecord) -> np.ndarray | None:
         return None
     bits = stored.dtype.itemsize * 8
     low, high = (np.array([value % (1 << bits)], f"u{bits // 8}").view(stored.dtype)[0] for value in record.padding)
-    return (stored >= min(low, high)) & (stored <= max(low, high))
+    return stored == low if low == high else (stored >= min(low, high)) & (stored <= max(low, high))
 
 
 def real_values(stored: np.ndarray, slice_: Slice) -> np.ndarray:
