@@ -62,9 +62,9 @@ class _Hashing:
         self.file, self.digest, self.num_bytes = file, hashlib.sha256(), 0
 
     def write(self, block: bytes | memoryview) -> None:
+        self.file.write(block)  # first, so that the disk works while the block is hashed
         self.digest.update(block)
         self.num_bytes += len(block)
-        self.file.write(block)
 
 
 def write_shard(stem: str, outcomes: Iterable[Outcome], job: str) -> Sidecar:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import tarfile
 import zlib
@@ -195,6 +196,27 @@ def test_files_on_another_store_are_whole_or_absent():
         file.write(b"half")
         raise RuntimeError
     assert not store.exists("memory://radnet-test/b.bin")
+
+
+@pytest.mark.parametrize("advice", ["taken", "refused", "unknown"])
+def test_large_blocks_begin_early_and_the_file_is_the_same(tmp_path, monkeypatch, advice):
+    asked = []
+
+    def advise(descriptor, offset, num_bytes, _):
+        asked.append((offset, num_bytes))
+        if advice == "refused":
+            raise OSError("no such advice")
+
+    if advice == "unknown":
+        monkeypatch.delattr(os, "posix_fadvise")
+    else:
+        monkeypatch.setattr(os, "posix_fadvise", advise)
+    blocks = [b"small", bytes(range(256)) * (3 << 12), b"end"]
+    with store.writing(str(tmp_path / "a.bin")) as file:
+        for block in blocks:
+            file.write(block)
+    assert (tmp_path / "a.bin").read_bytes() == b"".join(blocks)
+    assert asked == ([] if advice == "unknown" else [(5, 3 << 20)])
 
 
 def test_an_index_survives_and_others_are_refused(tmp_path):
