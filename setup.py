@@ -15,8 +15,7 @@ EXTRAS = {
         "python-gdcm>=3.0.24",  # JPEG, JPEG-LS, JPEG 2000, RLE; BSD
         "pylibjpeg-openjpeg>=2.4",  # HTJ2K; MIT
         "pyjpegls>=1.4",
-        "imagecodecs>=2025.3",  # HTJ2K, JPEG lossless, JPEG of 12 bits; BSD
-        "webdataset>=1.0",
+        "imagecodecs>=2025.3",  # HTJ2K, JPEG lossless, JPEG of 12 bits, crc32; BSD
         "ray[default]>=2.50" + LINUX,
     ],
     "train": COMMON
@@ -44,6 +43,7 @@ EXTRAS["test"] = [
     "hypothesis>=6.100",
     "atheris>=3.0" + LINUX,  # the long fuzzing run
     "idc-index-data>=25",
+    "webdataset>=1.0",  # the oracle of tars
     "moto[s3]>=5.1",  # S3 on 127.0.0.1, served by flask; moto[server] brings every other service
     "flask>=3",
     "flask-cors>=5",

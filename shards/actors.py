@@ -27,8 +27,13 @@ PATIENCE_S = 30.0  # between two looks at whether Ray still lives; a task may ta
 LIMIT_S = 600.0  # for one item alone; whatever takes longer is taken for dead
 _MORE_S = 30.0  # for each item of a task
 # Of a worker. There is one for every core, so none may start a thread for every core; and what a volume took goes back
-# to the system when it is freed, which the C library would rather keep for the next one.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "1000000"}
+# to the system when it is freed, which the C library would rather keep for the next one. New memory is huge pages:
+# small ones take an eighth of a worker's time.
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": "1000000",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
 LONGEST_FOLDER = 45  # Ray puts Unix sockets (at most 107 characters) below its folder
 
 

@@ -57,10 +57,15 @@ def decode(content: bytes, shape: tuple[int, int, int], codec: str) -> np.ndarra
 
 def npy(array: np.ndarray) -> bytes:
     """An array as a .npy file, without pickle."""
+    return b"".join(npy_parts(array))
+
+
+def npy_parts(array: np.ndarray) -> tuple[bytes, memoryview]:
+    """The header of `npy`, and the array's own memory, which follows it; a copy where that is not in C order."""
     header = io.BytesIO()
     contiguous = np.ascontiguousarray(array)
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(contiguous))
-    return b"".join((header.getvalue(), contiguous.reshape(-1).view(np.uint8)))
+    return header.getvalue(), memoryview(contiguous.reshape(-1).view(np.uint8))
 
 
 def quantise(volume: Volume) -> tuple[np.ndarray, float, float]:

@@ -14,7 +14,7 @@ from radnet import __version__
 from radnet.kernels.grid import grid
 from radnet.labels import RULES_VERSION, read
 from radnet.shards.actors import Task
-from radnet.shards.codec import SUFFIX, encode, npy, percentiles, quantise
+from radnet.shards.codec import SUFFIX, encode, percentiles, quantise
 from radnet.shards.dicom import read_volume
 from radnet.shards.face import face
 from radnet.shards.fetch import Ahead, fetched
@@ -188,12 +188,12 @@ def _sample(row: Row, series: _Series, recipe: Recipe, split: str) -> Sample:
         "radnet": __version__,
     }
     members = {
-        "geometry.npy": npy(geometry),
+        "geometry.npy": geometry,
         "json": json.dumps(provenance, sort_keys=True, default=float).encode(),
-        SUFFIX[recipe.codec]: encode(stored, recipe.codec),
+        SUFFIX[recipe.codec]: stored if recipe.codec == "npy" else encode(stored, recipe.codec),
     }
     if series.mask is not None:
-        members["mask.npy"] = npy(series.mask)
+        members["mask.npy"] = series.mask
     found = read(series.header)
     place = {"split": split, "patient_key": row.patient_key, "collection": row.collection}
     place |= {"pixel_hash": row.pixel_hash or None, "face": face(found)}

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,32 @@ def test_dali_reads_what_was_written(tmp_path, codec):
             image = content.reshape(voxels.shape)
             np.testing.assert_array_equal((image ^ np.uint16(0x8000)).view(np.int16), voxels)
         assert geometry.tobytes() == npy(np.arange(24.0))
+
+
+@pytest.mark.parametrize("codec", SUFFIX)
+def test_the_tar_is_webdatasets(tmp_path, codec):
+    import webdataset
+
+    write_shard(str(tmp_path / "train-000000"), _outcomes(codec), "job")
+    fixed = {"mtime": 0, "user": "radnet", "group": "radnet", "mode": 0o444}
+    with webdataset.TarWriter(str(tmp_path / "theirs.tar"), encoder=False, **fixed) as writer:
+        for outcome in _outcomes(codec):
+            writer.write({"__key__": outcome.sample.key, **outcome.sample.members})
+    assert (tmp_path / "theirs.tar").read_bytes() == (tmp_path / "train-000000.tar").read_bytes()
+
+
+@pytest.mark.parametrize("order", ["C", "F", "strided"])
+def test_an_array_is_written_as_its_npy_file(tmp_path, order):
+    array = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    array = array[::-1, :, ::2] if order == "strided" else np.asarray(array, order=order)
+    written = []
+    for name, content in (("array", array), ("bytes", npy(array))):
+        sample = Sample("key", {"vol.npy": content}, {})
+        ledger = LedgerRow("key", "p", Code.OK, "", 3, "CT")
+        written.append(write_shard(str(tmp_path / name), [Outcome(ledger, sample)], "job"))
+    assert (tmp_path / "array.tar").read_bytes() == (tmp_path / "bytes.tar").read_bytes()
+    crc32 = {json.loads(one.labels[0]["crc32"])["vol.npy"] for one in written}
+    assert crc32 == {zlib.crc32(npy(array))}
 
 
 def _finished(stem: str, job: str) -> Sidecar | None:

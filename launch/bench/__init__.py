@@ -27,7 +27,7 @@ BENCHES = {
     "line": "time and peak memory of each station of `radnet demo`",
 }
 PACKAGES = (
-    *("radnet", "torch", "numpy", "ray", "deepspeed", "nvidia-dali-cuda130", "pydicom", "webdataset", "monai"),
+    *("radnet", "torch", "numpy", "ray", "deepspeed", "nvidia-dali-cuda130", "pydicom", "imagecodecs", "monai"),
     *("dcm-classifier", "itk", "onnxruntime", "dcm2niix", "simpleitk", "torchio", "scipy", "cupy-cuda13x"),
 )
 
