@@ -19,7 +19,7 @@ POINTS = {
     "before the plan": ("os.replace", "plan.parquet"),
     "before run.json": ("os.replace", "run.json"),
     "before temp": ("tempfile.mkstemp", ".tar-"),
-    "mid-tar": ("tarfile.TarFile.addfile", ""),
+    "mid-tar": ("tarfile.TarInfo.tobuf", ""),
     "before rename": ("os.replace", ".tar"),
     "between tar and idx": ("os.replace", ".idx"),
     "between tar and sidecar": ("os.replace", "-000000.json"),
@@ -72,7 +72,7 @@ def watch(owner, name, ending, nth):
 if wanted:
     function, ending = wanted["point"]
     owner, name = {"os.replace": (os, "replace"), "tempfile.mkstemp": (tempfile, "mkstemp")}.get(
-        function, (tarfile.TarFile, "addfile")
+        function, (tarfile.TarInfo, "tobuf")
     )
     watch(owner, name, ending, 3 if function.startswith("tarfile") else 1)
 """
