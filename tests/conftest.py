@@ -1,6 +1,7 @@
 """Shared fixtures: the real DICOM, if there is some, and its headers; a Ray; an S3 API; an archive and its audit."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,3 +95,22 @@ def phantom_volumes() -> list:
     from radnet.shards.phantom import plan_archive
 
     return [plan for plan in plan_archive(730, 11) if plan.code is Code.OK][:2000]
+
+
+_status: list[int] = []
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Keep what the run came to for `pytest_unconfigure`."""
+    _status.append(int(exitstatus))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave without unloading: DALI, Ray, torch and a dozen decoders in one process, which only tests have, may end a
+    finished run with a segmentation fault when the interpreter takes them down. Programs are tested in processes of
+    their own, whose exit codes are checked."""
+    if _status:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_status[-1])
