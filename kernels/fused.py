@@ -118,7 +118,7 @@ def describe(
     task["matrix"], task["in_shape"], task["out_shape"] = matrix, in_shape, out_shape
     task["slope"], task["offset"], task["fill"] = slope, offset, fill
     if window:  # a constant volume has no range; the floor turns it into zeros instead of nan
-        task["low"], task["gain"] = window[0], 1 / max(window[1] - window[0], 1e-6)
+        task["low"], task["gain"] = window[0], 1 / max(window[1] - window[0], np.finfo(np.float32).tiny)
     if noise:
         task["noise_std"] = noise.std
         task["noise_words"] = words(noise.seed, noise.epoch, noise.position, out_shape)

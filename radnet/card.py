@@ -5,7 +5,7 @@ from typing import Any
 
 from radnet import store
 from radnet.config import TrainConfig
-from radnet.samples import corpus
+from radnet.samples import prints
 from radnet.task import Task
 
 
@@ -29,7 +29,7 @@ def describe(task: Task, config: TrainConfig, metrics: dict[str, float]) -> tupl
         },
         "taxonomy": data.taxonomy,
         "classes": {label: list(names) for label, names in task.names.items()},
-        "corpus_fingerprint": corpus(data),
+        "corpus_fingerprint": prints(data)["corpus"],
         "metrics": {name: value for name, value in metrics.items() if math.isfinite(value)},
     }
     indices = [store.read_index(root) for root in (data.shards, *data.more)]

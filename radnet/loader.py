@@ -22,7 +22,7 @@ from radnet.config import DataConfig
 from radnet.errors import UsageError
 from radnet.kernels.noise import normal
 from radnet.mirror import PARTS, Held, Mirror
-from radnet.part import Part
+from radnet.part import Part, read_geometry
 from radnet.samples import Samples, num_bytes
 from radnet.urls import is_local
 
@@ -102,9 +102,8 @@ class Loader:
         """Targets [N,13] of the whole volumes of all samples as they are true of the fields that `evaluation` sees."""
         held = self._mirror.fetch(self.samples.shards).wait()
         try:
-            with tempfile.TemporaryDirectory(prefix="radnet-index-") as folder:
-                part = self._part(held, np.arange(len(self.samples)), None, folder)
-            return augment.adapt(targets, part.views, part.geometry)
+            geometry = read_geometry(self.samples, held, np.arange(len(self.samples)))
+            return augment.adapt(targets, augment.views(geometry, self.samples.is_ct, self.config, None), geometry)
         finally:
             held.close()
 
@@ -160,7 +159,7 @@ class Loader:
         )
         draws = None if epoch is None else order.draws(*epoch, where)
         with tempfile.TemporaryDirectory(prefix="radnet-index-") as folder:
-            planned = self._part(held, read[where], draws, folder)
+            planned = Part.of(self.samples, self.config, held, read[where], draws, folder, self.masks)
             pipeline = _pipeline(self, planned)
         checksums = Checksums(planned, self.samples) if self.config.check == "crc" else None
         for start in range(0, len(where), self.micro_batch):
@@ -172,9 +171,6 @@ class Loader:
             except RuntimeError as error:  # DALI's; the pipeline is dead after it
                 raise diagnose(planned, self.samples, rows, error) from error
             yield self._batch(planned, rows, listed[where[rows]], where[rows], outputs, epoch)
-
-    def _part(self, held: Held, read: np.ndarray, draws: np.ndarray | None, folder: str) -> Part:
-        return Part.of(self.samples, self.config, held, read, draws, folder, self.masks)
 
     def _batch(
         self, part: Part, rows: slice, numbers: np.ndarray, where: np.ndarray, outputs: tuple, epoch: tuple | None

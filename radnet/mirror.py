@@ -201,6 +201,7 @@ def _download(shard: Shard, suffix: str, sha256: str, stem: Path, held: Held) ->
     target, part = Path(f"{stem}{suffix}"), Path(f"{stem}{suffix}.part")
 
     def fetch(system, inner) -> str:
+        """Write what arrives over what was reserved; its sha256."""
         digest = hashlib.sha256()
         with system.open(inner, "rb", cache_type="readahead", block_size=store.READ_BYTES) as source:
             with open(part, "r+b" if part.exists() else "wb") as file:

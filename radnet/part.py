@@ -103,6 +103,13 @@ class Part:
         return np.concatenate([linear[:, ::-1, ::-1], shift[:, ::-1, None]], axis=2).astype(np.float32)
 
 
+def read_geometry(samples: Samples, held: Held, number: np.ndarray) -> np.ndarray:
+    """float64 [n,24] of samples `number`, whose shards are held. Raises UsageError for what is not what was written."""
+    unique, inverse = np.unique(number, return_inverse=True)
+    _, members = _places(samples, held, unique)
+    return _read_geometry(samples, held, unique, members)[inverse]
+
+
 def _places(samples: Samples, held: Held, unique: np.ndarray) -> tuple[list[str], list[list[Member]]]:
     """The line of each sample in the .idx of its shard, and what it says."""
     by_shard: dict[Shard, list[str]] = {}

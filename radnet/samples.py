@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,6 @@ from radnet.urls import is_local, shown
 
 if TYPE_CHECKING:
     import pyarrow
-
-TAR_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -120,11 +119,7 @@ def _read_set(root: str, split: str, where: str) -> tuple[store.Index, list[dict
         found = store.sizes(root)
         for info in infos:
             _check_size(Shard(root, info), found.get(f"{info.name}.tar"), f"{info.name}.idx" in found)
-    table = store.read_labels(root)
-    if store.sha256(store.join(root, "labels.parquet")) != index.tables.get("labels.parquet"):
-        raise UsageError(
-            f"labels.parquet of {shown(root)} is not the one index.json names; run radnet verify {shown(root)}"
-        )
+    table = store.read_labels(root, index.tables.get("labels.parquet", "none"))
     rows = (_filtered(table, where) if where else table).to_pylist()
     rows = [row for row in rows if row["split"] == split]
     if strange := {row["shard"] for row in rows} - {info.name for info in infos}:
@@ -181,7 +176,7 @@ def check_shard(shard: Shard) -> None:
     listed = idx.parse(content)
     with open(tar, "rb", buffering=0) as file:
         for member in (listed[0][0], listed[-1][-1]):
-            header = os.pread(file.fileno(), TAR_BLOCK, member.offset - TAR_BLOCK)
+            header = os.pread(file.fileno(), tarfile.BLOCKSIZE, member.offset - tarfile.BLOCKSIZE)
             if header[:100].rstrip(b"\0").decode(errors="replace") != member.name:
                 raise shard.broken(f"does not hold {member.name} where its .idx says")
 
@@ -205,13 +200,14 @@ def num_bytes(shards: Sequence[Shard]) -> np.ndarray:
     return np.array([shard.info.num_bytes for shard in shards], np.int64)
 
 
-def corpus(config: DataConfig) -> str:
-    """Fingerprint of what all sets of a config were made of."""
-    prints = [store.read_index(root).fingerprints["inventory"] for root in (config.shards, *config.more)]
-    return prints[0] if len(prints) == 1 else hashlib.sha256("\n".join(prints).encode()).hexdigest()
+def prints(config: DataConfig) -> dict[str, str]:
+    """Fingerprints of all sets of a config: "corpus", what they were made of, and "labels", from which another list of
+    samples may follow."""
+    indices = [store.read_index(root) for root in (config.shards, *config.more)]
+    corpora = [index.fingerprints["inventory"] for index in indices]
+    corpus = corpora[0] if len(indices) == 1 else _hash(corpora)
+    return {"corpus": corpus, "labels": _hash([index.tables["labels.parquet"] for index in indices])}
 
 
-def labels(config: DataConfig) -> str:
-    """Fingerprint of all sets' labels.parquet: another list of samples may follow from other labels."""
-    prints = [store.read_index(root).tables["labels.parquet"] for root in (config.shards, *config.more)]
+def _hash(prints: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(prints).encode()).hexdigest()

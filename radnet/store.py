@@ -263,12 +263,15 @@ def _refuse_schema(path: str, schema: object) -> None:
     raise UsageError(f"{path} has schema {schema!r}, this radnet reads {SCHEMA}; {remedy}")
 
 
-def read_table(path: str) -> "pyarrow.Table":
-    """A Parquet file, checked throughout. Raises FileNotFoundError, or ValueError in one line where it is damaged."""
+def read_table(path: str, sha256: str = "") -> "pyarrow.Table":
+    """A Parquet file, checked throughout. sha256: which it must have; "" = any. Raises FileNotFoundError, or ValueError
+    in one line where it is damaged or another one."""
     import pyarrow
     import pyarrow.parquet
 
     content = read_bytes(path)
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(f"{shown(path)} is not the one index.json names")
     try:
         table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
         table.validate(full=True)
@@ -277,11 +280,11 @@ def read_table(path: str) -> "pyarrow.Table":
     return table
 
 
-def read_labels(root: str) -> "pyarrow.Table":
-    """labels.parquet of a shard set: one row per sample. Raises UsageError where it is missing or damaged."""
+def read_labels(root: str, sha256: str = "") -> "pyarrow.Table":
+    """labels.parquet of a shard set: one row per sample. Raises UsageError where it is missing, damaged or another."""
     path = join(root, "labels.parquet")
     try:
-        table = read_table(path)
+        table = read_table(path, sha256)
     except FileNotFoundError:
         raise UsageError(f"{shown(path)} does not exist; run `radnet shard CONFIG` to finish the shard set") from None
     except UsageError:

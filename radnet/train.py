@@ -16,7 +16,7 @@ from radnet.config import TrainConfig
 from radnet.engine import Engine
 from radnet.errors import UsageError
 from radnet.loader import Batch, Loader
-from radnet.samples import corpus, labels
+from radnet.samples import prints
 from radnet.task import Task, predict
 from radnet.tracking import Silent, Tracker
 
@@ -61,7 +61,7 @@ def settings(config: TrainConfig, task: Task) -> dict[str, Any]:
     """What must not change between two jobs of one run, flat. Where sets lie may, what they hold may not."""
     flat = dict(_flatten(asdict(config)))
     fixed = {name: value for name, value in flat.items() if not name.startswith(_FREE)}
-    sets = {"corpus": corpus(config.data), "labels": labels(config.data), "weights": list(config.data.more.values())}
+    sets = prints(config.data) | {"weights": list(config.data.more.values())}
     return fixed | {"task": task.architecture()["kind"]} | sets
 
 

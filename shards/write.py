@@ -21,7 +21,6 @@ from radnet.shards.codec import npy_parts
 from radnet.shards.ledger import LedgerRow
 from radnet.store import ShardInfo
 
-TAR_BLOCK = 512
 _WRITE_BYTES = 1 << 20  # of more at once, the page cache of a virtual machine can take ten times as long
 
 
@@ -116,7 +115,7 @@ def _write_tar(file: _Hashing, samples: Iterable[Sample], labels: list[dict[str,
         labels.append({"key": sample.key} | sample.label | place)
         lines.append(idx.line(members))
         del sample  # the next one is made before this name is bound again
-    file.write(bytes(2 * TAR_BLOCK))
+    file.write(bytes(2 * tarfile.BLOCKSIZE))
     file.write(bytes(-file.num_bytes % tarfile.RECORDSIZE))
     return lines
 
@@ -125,7 +124,7 @@ def _write_sample(file: _Hashing, sample: Sample) -> tuple[list[Member], dict[st
     """Write the members of a sample, sorted; where they lie, and suffix → crc32."""
     members, crc32 = [], {}
     for suffix, content in sorted(sample.members.items()):
-        name, offset = f"{sample.key}.{suffix}", file.num_bytes + TAR_BLOCK
+        name, offset = f"{sample.key}.{suffix}", file.num_bytes + tarfile.BLOCKSIZE
         num_bytes, crc32[suffix] = _write_member(file, name, content)
         members.append(Member(suffix, offset, num_bytes, name))
     return members, crc32
@@ -143,7 +142,7 @@ def _write_member(file: _Hashing, name: str, content: bytes | np.ndarray) -> tup
     for part in parts:
         crc32 = deflate_crc32(part, crc32)
         file.write(part)
-    file.write(bytes(-header.size % TAR_BLOCK))
+    file.write(bytes(-header.size % tarfile.BLOCKSIZE))
     return header.size, crc32
 
 

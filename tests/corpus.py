@@ -4,12 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from radnet import store
-from radnet.shards import ledger
+from radnet.launch.bench.loader_sets import finish
 from radnet.shards.codec import SUFFIX, encode, npy
 from radnet.shards.ledger import Code, LedgerRow
-from radnet.shards.tables import write_labels
-from radnet.shards.write import Outcome, Sample, Sidecar, write_shard
+from radnet.shards.write import Outcome, Sample, write_shard
 
 FAMILIES = (("CT", None), ("T1", "SE"), ("T2", "SE"), ("T1-FLAIR", "SE"), ("T2-FLAIR", "SE"))
 VIEWS = ("axial", "coronal", "sagittal")
@@ -55,21 +53,6 @@ def write_set(
         number += count
     finish(root, codec, sidecars, inventory)
     return root
-
-
-def finish(root: Path, codec: str, sidecars: dict[str, list[Sidecar]], inventory: str = "0" * 64) -> None:
-    """The tables and index.json of shards that are written. sidecars: by split."""
-    every = [sidecar for shards in sidecars.values() for sidecar in shards]
-    ledger_rows = [row for sidecar in every for row in sidecar.ledger]
-    store.write_atomic(str(root / "ATTRIBUTION"), b"toy\n")
-    tables = {
-        "labels.parquet": write_labels(str(root / "labels.parquet"), [row for one in every for row in one.labels]),
-        "ledger.parquet": ledger.write(str(root / "ledger.parquet"), ledger_rows),
-        "ATTRIBUTION": store.sha256(str(root / "ATTRIBUTION")),
-    }
-    totals = ledger.totals(ledger_rows) | {"num_bytes": sum(sidecar.info.num_bytes for sidecar in every)}
-    splits = {split: [sidecar.info for sidecar in shards] for split, shards in sidecars.items()}
-    store.write_index(str(root), store.Index(codec, splits, {"inventory": inventory}, totals, tables))
 
 
 def _outcomes(numbers: range, split: str, codec: str, masks: bool):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from radnet import labels, store
 from radnet.labels.finding import Finding
+from radnet.launch.bench.loader_sets import finish
 from radnet.shards import relabel as relabelling
 from radnet.shards.dicom import read_header
 from radnet.shards.inventory import Row, list_files, pack, write_table
@@ -16,7 +17,6 @@ from radnet.shards.phantom import write_archive, write_cases
 from radnet.shards.privacy import load_key
 from radnet.shards.sample import BuildTask, Recipe, build_shard
 from radnet.shards.write import read_sidecar
-from tests.corpus import finish
 from tests.series import grouped
 
 HEAD = "series_key,label,value,who,why\n"

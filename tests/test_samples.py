@@ -14,11 +14,12 @@ import pytest
 from radnet import idx, seal
 from radnet.config import DataConfig, GridConfig
 from radnet.errors import UsageError
+from radnet.launch.bench.loader_sets import finish
 from radnet.loader import Loader
-from radnet.samples import Samples, corpus, read_samples
+from radnet.samples import Samples, prints, read_samples
 from radnet.shards.write import read_sidecar
 from tests.conftest import ROOT
-from tests.corpus import finish, write_set
+from tests.corpus import write_set
 
 
 @pytest.fixture
@@ -115,7 +116,9 @@ def test_unfinished_and_empty_sets_are_refused(root):
 def test_a_table_of_other_shards_is_refused(root, tmp_path):
     other = write_set(tmp_path / "other", {"train": 30})
     shutil.copy(other / "labels.parquet", root / "labels.parquet")
-    with pytest.raises(UsageError, match="labels.parquet of .* is not the one index.json names; run radnet verify"):
+    with pytest.raises(
+        UsageError, match="labels.parquet is not the one index.json names; delete it and run `radnet shard"
+    ):
         _read(root)
 
 
@@ -182,7 +185,7 @@ def test_sets_are_mixed_by_weight(root, tmp_path):
             for number in batch.sample[batch.sample >= 0]:
                 counts[int(mixed.shards[mixed.shard[number]].root == str(other))] += 1
     assert counts.tolist() == [40, 20]
-    alone, both = (corpus(DataConfig(shards=str(root), **change)) for change in ({}, config))
+    alone, both = (prints(DataConfig(shards=str(root), **change))["corpus"] for change in ({}, config))
     assert alone == "0" * 64 and both != alone
     with pytest.raises(UsageError, match="which data.shards is already"):
         _read(root, more={str(root): 2.0})

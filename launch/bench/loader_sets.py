@@ -53,14 +53,14 @@ def write_set(root: Path, volumes: list[np.ndarray], codec: str, num_shards: int
     ]:
         outcomes = (_outcome(int(number), volumes[number], split, codec) for number in chosen)
         sidecars[split].append(write_shard(str(root / name), outcomes, "bench"))
-    return _finish(root, codec, sidecars)
+    return finish(root, codec, sidecars)
 
 
-def _finish(root: Path, codec: str, sidecars: dict[str, list[Sidecar]]) -> Path:
-    """Write the tables and index.json of shards that are there."""
+def finish(root: Path, codec: str, sidecars: dict[str, list[Sidecar]], inventory: str = "0" * 64) -> Path:
+    """Write the tables and index.json of shards that are there. sidecars: by split. inventory: its fingerprint."""
     every = [one for parts in sidecars.values() for one in parts]
     rows = [row for one in every for row in one.ledger]
-    store.write_atomic(str(root / "ATTRIBUTION"), b"made by radnet bench\n")
+    store.write_atomic(str(root / "ATTRIBUTION"), b"made up\n")
     tables = {
         "labels.parquet": write_labels(str(root / "labels.parquet"), [row for one in every for row in one.labels]),
         "ledger.parquet": ledger.write(str(root / "ledger.parquet"), rows),
@@ -68,7 +68,7 @@ def _finish(root: Path, codec: str, sidecars: dict[str, list[Sidecar]]) -> Path:
     }
     totals = ledger.totals(rows) | {"num_bytes": sum(one.info.num_bytes for one in every)}
     splits = {split: [one.info for one in parts] for split, parts in sidecars.items()}
-    store.write_index(str(root), store.Index(codec, splits, {"inventory": "0" * 64}, totals, tables))
+    store.write_index(str(root), store.Index(codec, splits, {"inventory": inventory}, totals, tables))
     return root
 
 
@@ -94,4 +94,4 @@ def multiply(root: Path, target: Path, num_shards: int) -> Path:
         labels = [row | {"shard": name} for row in first.labels]
         sidecars.append(replace(first, info=replace(first.info, name=name), labels=labels))
         store.write_atomic(str(target / f"{name}.json"), seal(asdict(sidecars[-1])))
-    return _finish(target, "npy", {"train": sidecars, "validation": []})
+    return finish(target, "npy", {"train": sidecars, "validation": []})
