@@ -12,9 +12,10 @@ from radnet.config import TrainConfig
 from radnet.errors import OK, SAVED_ON_SIGNAL, UsageError
 from radnet.loader import Loader
 from radnet.samples import read_samples
+from radnet.settings import settings
 from radnet.task import Task, initial_model
 from radnet.tracking import Silent, Tracker
-from radnet.train import TrainState, settings, train
+from radnet.train import TrainState, train
 
 SHARED_FOLDER_WAIT_S = 10  # network file systems show a new file late
 

@@ -7,6 +7,7 @@ runs/NAME/step_000500/{engine/, weights/, state.json, manifest.json}: `engine` i
 import json
 import os
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from radnet.engine import Engine
 from radnet.errors import UsageError
 
 
-def save(run: Path, engine: Engine, state: dict, export_weights, *, keep_last: int) -> Path:
+def save(
+    run: Path, engine: Engine, state: dict[str, Any], parts: Mapping[str, Callable[[Path], None]], *, keep_last: int
+) -> Path:
     """Write run/step_NNNNNN in one rename; called by all ranks. Returns its path.
 
-    state: plain JSON values with `step`. export_weights(folder): writes the weights folder; called on rank 0 only.
+    state: plain JSON values with `step`. parts: name → what writes the file or folder of that name, given its path;
+    called on rank 0 only.
     """
     final = run / f"step_{state['step']:06d}"
     temporary = final.with_name(final.name + ".tmp")
@@ -29,7 +33,8 @@ def save(run: Path, engine: Engine, state: dict, export_weights, *, keep_last: i
     engine.save(temporary / "engine")
     engine.barrier()
     if engine.rank == 0:
-        export_weights(temporary / "weights")
+        for name, write in parts.items():
+            write(temporary / name)
         (temporary / "state.json").write_text(json.dumps(state | {"world": engine.world}, indent=1))
         _seal(temporary)
         shutil.rmtree(final, ignore_errors=True)
@@ -87,7 +92,7 @@ def latest(run: Path) -> Path | None:
 def read_state(folder: Path, world: int, settings: dict[str, Any]) -> dict[str, Any]:
     """The loop's state of a checkpoint, if this job may go on from it.
 
-    settings: what must not change between the jobs of a run (see `train.settings`). Raises UsageError, naming what
+    settings: what must not change between the jobs of a run (see `radnet.settings`). Raises UsageError, naming what
     differs, when they differ, when another number of processes saved it, or when the folder is not seen from here.
     """
     begin = f"begin a new run with model.init={folder / 'weights'}"

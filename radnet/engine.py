@@ -15,6 +15,7 @@ import torch
 
 from radnet.config import TrainConfig
 from radnet.errors import UsageError
+from radnet.optimizer import make_optimizer
 
 T = TypeVar("T")
 TAG = "state"  # DeepSpeed's own name for what lies in a checkpoint's engine folder
@@ -110,14 +111,14 @@ class Engine:
         self.accumulate = accumulate_steps(config, world)
         device = torch.device("cpu" if config.device == "cpu" else f"cuda:{torch.cuda.current_device()}")
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(
-            trained, lr=config.optimizer.learning_rate, weight_decay=config.optimizer.weight_decay
-        )
         self._bad = torch.zeros((), device=device)
         for parameter in trained:
             parameter.register_hook(self._watch)
         self._engine, *_ = deepspeed.initialize(
-            model=model.to(device), optimizer=optimizer, config=_settings(config), dist_init_required=False
+            model=model.to(device),
+            optimizer=make_optimizer(trained, config),
+            config=_settings(config),
+            dist_init_required=False,
         )
         self.module, self.device = self._engine.module, device
         self.rank, self.world = deepspeed.comm.get_rank(), world

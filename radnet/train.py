@@ -1,6 +1,5 @@
 """The loop: one step, and everything between two steps. Pretraining and fine-tuning are the same loop."""
 
-import math
 import signal
 import time
 from collections.abc import Iterator
@@ -16,7 +15,8 @@ from radnet.config import TrainConfig
 from radnet.engine import Engine
 from radnet.errors import UsageError
 from radnet.loader import Batch, Loader
-from radnet.samples import prints
+from radnet.optimizer import learning_rate
+from radnet.perf import speed
 from radnet.task import Task, predict
 from radnet.tracking import Silent, Tracker
 
@@ -50,36 +50,6 @@ class Interrupt:
 
     def _note(self, number: int, frame) -> None:
         self.seen = True
-
-
-# May change between two jobs of one run: where things lie, how long and how often, and what no number depends on.
-_FREE = ("run", "device", "steps", "log_every", "evaluate_every", "save_every", "keep_last", "tracking.")
-_FREE += ("data.shards", "data.num_threads", "data.more", "data.check", "data.cache.", "model.init")
-
-
-def settings(config: TrainConfig, task: Task) -> dict[str, Any]:
-    """What must not change between two jobs of one run, flat. Where sets lie may, what they hold may not."""
-    flat = dict(_flatten(asdict(config)))
-    fixed = {name: value for name, value in flat.items() if not name.startswith(_FREE)}
-    sets = prints(config.data) | {"weights": list(config.data.more.values())}
-    return fixed | {"task": task.architecture()["kind"]} | sets
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, then cosine to zero at config.steps; a pure function of the step."""
-    peak, warmup = config.optimizer.learning_rate, config.optimizer.warmup_steps
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    done = (step - warmup) / max(config.steps - warmup, 1)
-    return peak * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
 def stream(loader: Loader, state: TrainState, config: TrainConfig) -> Iterator[Batch]:
@@ -176,7 +146,7 @@ def train(
             losses = train_step(engine, task, micro_batches, config, state.step)
             rate = learning_rate(config, state.step)
             advance(state, loader, config)
-            tracker.log(state.step, losses | {"learning_rate": rate} | _speed(config, time.monotonic() - begun, waited))
+            tracker.log(state.step, losses | {"learning_rate": rate} | speed(config, time.monotonic() - begun, waited))
             stopping = bool(engine.all_sum(torch.tensor(float(interrupt.seen))).item())
             last = state.step == config.steps
             # A signal leaves seconds, so it saves at once; the card then carries the evaluation before.
@@ -191,11 +161,6 @@ def train(
             if stopping:
                 break
     return state.step == config.steps
-
-
-def _speed(config: TrainConfig, took_s: float, waited_s: float) -> dict[str, float]:
-    volumes_per_s = config.engine.global_batch / took_s
-    return {"perf/step_s": took_s, "perf/loader_stall": waited_s / took_s, "perf/volumes_per_s": volumes_per_s}
 
 
 def save(
@@ -215,4 +180,4 @@ def save(
         export.export(folder, engine.module.state_dict(), contract, text)
 
     kept = asdict(state) | {"settings": fixed}
-    return checkpoint.save(Path(config.run), engine, kept, export_weights, keep_last=config.keep_last)
+    return checkpoint.save(Path(config.run), engine, kept, {"weights": export_weights}, keep_last=config.keep_last)

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from radnet import checkpoint
 from radnet.config import TrainConfig
-from radnet.train import learning_rate
+from radnet.optimizer import learning_rate
 from tests.corpus import write_set
 from tests.jobs import ROOT, command, environment, losses, pretrain
 
