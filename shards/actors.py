@@ -138,13 +138,13 @@ def run(
 
     hands, fresh = Hands(num_workers), iter(tasks)
     waiting: deque[_Running] = deque()
-    running: dict[Any, _Running] = {}
+    running: dict[Any, _Running] = {hand.starting: _Running(hand) for hand in hands.coming}
     try:
         while True:
             while hands.num_missing:
                 hands.num_missing -= 1
                 hand = hands.new()
-                running[hand.begin()] = _Running(hand)
+                running[hand.starting] = _Running(hand)
             while hands.idle:
                 entry = waiting.popleft() if waiting else next((_Running(hands.idle[-1], task) for task in fresh), None)
                 if entry is None:
@@ -174,8 +174,9 @@ def run(
                         yield result
     finally:  # after an error nobody may go on writing, or keep the cores of another run
         for entry in running.values():
-            ray.kill(entry.hand.actor)
-        hands.close()
+            if entry.task is not None:
+                ray.kill(entry.hand.actor)
+        hands.close(entry.hand for entry in running.values() if entry.task is None)
 
 
 def _after_death(entry: _Running, hands: Hands, probe: Callable[[Task, int], object], limit_s: float) -> _Running:
@@ -245,7 +246,8 @@ def _started(hands: Hands, limit_s: float) -> Hand:
     for _ in range(3):
         hand = hands.new()
         try:
-            ray.get(_wait({hand.begin(): (hand.actor, math.inf)}, limit_s))
+            ray.get(_wait({hand.starting: (hand.actor, math.inf)}, limit_s))
+            hand.starting = None
             return hand
         except hands.dead:
             continue
