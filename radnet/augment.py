@@ -43,6 +43,11 @@ class Views:
     noise: np.ndarray
 
     @property
+    def whole_mm(self) -> np.ndarray:
+        """float64 [n,3]: size of the volumes."""
+        return self.shape * self.spacing_mm
+
+    @property
     def out_spacing_mm(self) -> np.ndarray:
         """float64 [n,3]: distance of the network's voxels."""
         return self.extent_mm / self.size

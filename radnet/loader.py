@@ -28,6 +28,7 @@ from radnet.urls import is_local
 
 # Of one rank in one pipeline. DALI maps a file for each, and the kernel grants 65,530 maps to a process by default.
 PART_POSITIONS = 8192
+DALI_FLIPS = ("depthwise", "vertical", "horizontal")  # its words for flips along D, H, W
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,12 +265,15 @@ def _pipeline(loader: Loader, part: Part):
 def _moved(part: Part, fed, on_cpu: bool):
     """A function (voxels, shape [3], interpolation, dtype) → [D',H',W',1] on the network's grid, before padding.
 
-    An upright field is resized, which is four times as fast as the general affine map that a turned one needs.
+    An upright field is resized, which is four times as fast as the general affine map that a turned one needs; one that
+    is the volume itself is only flipped, which takes an eighth of that.
     """
     from nvidia.dali import fn
 
     size = fed(part.views.size.astype(np.float32))
-    if part.matrices is None:
+    if part.is_at_grid:
+        flips = {name: fed(part.views.flip[:, axis].astype(np.int32)) for axis, name in enumerate(DALI_FLIPS)}
+    elif part.matrices is None:
         start, end = (fed(corner) for corner in part.views.box())
     else:
         matrix = fed(part.dali_matrices())
@@ -277,6 +281,8 @@ def _moved(part: Part, fed, on_cpu: bool):
     def move(voxels, shape, interpolation, dtype):
         shaped = fn.reshape(voxels, shape=fn.cat(shape, np.ones(1, np.int32)), layout="DHWC")
         shaped = shaped if on_cpu else shaped.gpu()
+        if part.is_at_grid:
+            return fn.cast(fn.flip(shaped, **flips), dtype=dtype)
         if part.matrices is not None:
             return fn.warp_affine(shaped, matrix=matrix, size=size, interp_type=interpolation, dtype=dtype)
         return fn.resize(

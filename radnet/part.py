@@ -48,6 +48,12 @@ class Part:
         """True where voxels are compressed."""
         return self.suffixes[1] == "vol.jhc"
 
+    @property
+    def is_at_grid(self) -> bool:
+        """True where every field is its whole volume, voxel for voxel, perhaps flipped."""
+        whole = (self.views.start_mm == 0) & (self.views.size == self.views.shape)
+        return self.matrices is None and bool((whole & (self.views.extent_mm == self.views.whole_mm)).all())
+
     @classmethod
     def of(
         cls,

@@ -85,6 +85,24 @@ def test_volumes_and_masks_equal_the_oracle(root, name):
     assert changed >= 7
 
 
+def test_a_volume_at_the_grid_is_flipped_and_nothing_else(root):
+    raw = volume(1)
+    config = DataConfig(shards=str(root), grid=GridConfig(shape=list(raw.shape)), where="key == 'key0001'")
+    samples = read_samples(config, "train")
+    loader = Loader(samples, config, micro_batch=1, rank=0, world=1, device="cpu", masks=True)
+    low, high = np.percentile(raw, [0.5, 99.5])
+    seen = set()
+    for epoch in range(12):
+        (batch,) = loader.train_epoch(seed=5, epoch=epoch, global_batch=1)
+        flip = order.draws(5, epoch, np.array([0]))[0, :3] < 0.5
+        axes = tuple(np.flatnonzero(flip))
+        assert np.array_equal(batch.mask[0].numpy(), np.flip(raw > 500, axes))
+        expected = np.clip((np.flip(raw, axes) - low) / (high - low), 0, 1)
+        assert np.abs(batch.volume[0, 0].numpy() - expected).max() < 2e-5
+        seen.add(axes)
+    assert len(seen) > 4
+
+
 def test_nothing_leaves_the_field_by_turning():
     config = DataConfig(augment=AugmentConfig(rotation_deg=[45, 45, 45]), grid=GridConfig(shape=[64, 64, 64]))
     geometry = np.repeat(_geometry(3), 50, axis=0)

@@ -3,13 +3,12 @@
 All read int16 .npy of the same volumes from the page cache and end with float32 in 0…1. radnet reads a shard set
 through its loader; MONAI is LoadImage, Resize and ScaleIntensityRange in a DataLoader, at its best number of workers;
 TorchIO is Resize and RescaleIntensity. Beside it: where the time of a volume goes for each codec, reader threads, what
-a start costs, and the share of a step that waits for the loader (the demo's network, volumes at the grid).
+a start costs, and the share of a step that waits for the loader (the demo's network, fed by a phantom as the demo's is,
+and by CT at 48 x 192 x 192).
 """
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +20,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from radnet.launch.bench import Record, record
-from radnet.launch.bench.loader_sets import GRID, at_grid, multiply, volume, write_files, write_set
+from radnet.launch.bench.loader_sets import (
+    GRID,
+    at_grid,
+    multiply,
+    radnet,
+    volume,
+    write_files,
+    write_phantom,
+    write_set,
+)
 
 if TYPE_CHECKING:
     from radnet.loader import Loader
@@ -29,7 +37,7 @@ if TYPE_CHECKING:
 NUM_VOLUMES = 12  # 0.9 GB, which stays in the page cache
 ROUNDS = 4  # of all volumes in an epoch: a start counts little, as in a run
 LOW, HIGH = -1000.0, 1000.0
-STALL_STEPS, WARM_STEPS = 24, 4
+STALL_STEPS, WARM_STEPS = 40, 8
 
 
 def measure(repeats: int) -> list[Record]:
@@ -45,7 +53,8 @@ def measure(repeats: int) -> list[Record]:
         found = _compare(rates)
         for codec in ("npy", "htj2k"):
             found += _shares(codec, sets[codec])
-        return [*found, *_threads(sets["npy"]), _start(sets["at_the_grid"]), _stall(sets["at_the_grid"], root / "run")]
+        found += [*_threads(sets["npy"]), _start(sets["at_the_grid"])]
+        return [*found, _stall("demo", write_phantom(root / "phantom"), root), _stall("ct", sets["at_the_grid"], root)]
 
 
 def _compare(rates: dict[str, list[float]]) -> list[Record]:
@@ -159,15 +168,13 @@ def _start(root: Path) -> Record:
     return record("loader/start/1000_shards", [took_s], "s", target="<= 1", met=lambda value, _: value <= 1)
 
 
-def _stall(root: Path, run: Path) -> Record:
-    """Median share of a step that waits for the loader, after the first steps."""
-    words = [sys.executable, "-m", "radnet.launch.cli", "pretrain", "pretrain_demo", "tracking.wandb=off"]
-    words += [f"run={run}", f"data.shards={root}"]
-    words += [f"{name}={STALL_STEPS}" for name in ("steps", "evaluate_every", "save_every")]
-    environment = os.environ | {"DS_ACCELERATOR": "cpu"}
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
-    if done.returncode:
-        raise RuntimeError(f"the training run of the stall failed: {done.stderr.strip()[-300:]}")
+def _stall(name: str, shards: Path, root: Path) -> Record:
+    """Median share of a step of the demo's network that waits for the loader, after the first steps. ct: volumes much
+    larger than the demo's grid, whose resampling is more work than the step."""
+    run = root / f"run-{name}"
+    words = ["pretrain", "pretrain_demo", "tracking.wandb=off", f"run={run}", f"data.shards={shards}"]
+    radnet(*words, *(f"{key}={STALL_STEPS}" for key in ("steps", "evaluate_every", "save_every")))
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     shares = [line["perf/loader_stall"] for line in lines if "perf/loader_stall" in line][WARM_STEPS:]
-    return record("loader/stall", [median(shares)], "of a step", target="<= 0.02", met=lambda value, _: value <= 0.02)
+    told = dict(target="<= 0.02", met=lambda value, _: value <= 0.02) if name == "demo" else {}
+    return record(f"loader/stall/{name}", [median(shares)], "of a step", **told)

@@ -1,12 +1,16 @@
-"""CT volumes for the loader's bench, as .npy files for its rivals and as finished shard sets for radnet."""
+"""CT volumes for the loader's bench, as .npy files for its rivals and as finished shard sets for radnet; a phantom."""
 
+import json
 import os
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from radnet import store
+from radnet.errors import FINISHED_WITH_FAILURES, OK
 from radnet.kernels.grid import grid
 from radnet.kernels.resample import resample
 from radnet.seal import seal
@@ -95,3 +99,21 @@ def multiply(root: Path, target: Path, num_shards: int) -> Path:
         sidecars.append(replace(first, info=replace(first.info, name=name), labels=labels))
         store.write_atomic(str(target / f"{name}.json"), seal(asdict(sidecars[-1])))
     return finish(target, "npy", {"train": sidecars, "validation": []})
+
+
+def radnet(*words: str) -> None:
+    """Run the command on the CPU. Raises RuntimeError with the end of what it said where it fails."""
+    command, environment = [sys.executable, "-m", "radnet.launch.cli", *words], os.environ | {"DS_ACCELERATOR": "cpu"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode not in (OK, FINISHED_WITH_FAILURES):
+        raise RuntimeError(f"radnet {' '.join(words)} failed: {done.stderr.strip()[-300:]}")
+
+
+def write_phantom(root: Path) -> Path:
+    """A finished set of the demo's phantom, a quarter of its patients."""
+    radnet("phantom", str(root / "archive"), "--patients=27", "--cases=0")
+    source = {"path": str(root / "archive" / "dicom"), "kind": "dicom", "collection": "phantom", "licence": "CC0-1.0"}
+    config = {"out": str(root / "shards"), "sources": [source], "privacy": {"key": "public"}}
+    (root / "shard.yaml").write_text(json.dumps(config))  # JSON is YAML
+    radnet("shard", str(root / "shard.yaml"))
+    return root / "shards"
